@@ -1,0 +1,30 @@
+/* A borrowed run of bytes: never owned, never NUL-terminated. {NULL, 0} means "absent". */
+#ifndef BYTES_H
+#define BYTES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+struct bytes {
+    const char *base;
+    size_t len;
+};
+
+static inline struct bytes bytes_of(const char *text)
+{
+    struct bytes b = {text, text != NULL ? strlen(text) : 0};
+    return b;
+}
+
+static inline bool bytes_equal(struct bytes a, struct bytes b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.base, b.base, a.len) == 0);
+}
+
+static inline bool bytes_is(struct bytes a, const char *text)
+{
+    return bytes_equal(a, bytes_of(text));
+}
+
+#endif

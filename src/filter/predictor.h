@@ -1,0 +1,49 @@
+/* A loaded model: network, schema, vocabularies, recall curves. Immutable and validated; any
+ * thread. */
+#ifndef FILTER_PREDICTOR_H
+#define FILTER_PREDICTOR_H
+
+#include "error.h"
+#include "filter/bid_request.h"
+#include "filter/features.h"
+#include "filter/geo.h"
+#include "model/metrics.h"
+#include "model/network.h"
+
+struct predictor;
+
+/* Refuses, with one line of why, whatever is not a sound model file: bounds, shapes, checksum, or
+ * golden inputs whose scores do not come out again. */
+struct predictor *predictor_load(const char *path, struct error *err);
+void predictor_destroy(struct predictor *p);
+
+struct predictor_info {
+    const char *version; /* "20261122T091500Z-3f9c0a1b2c3d4e5f": when trained, checksum */
+    int64_t trained_at_ms, window_from_ms, window_to_ms; /* training; -1 unknown */
+    int64_t validation_from_ms, validation_to_ms;
+    uint64_t train_pairs, train_bids, validation_pairs, validation_bids;
+    float negative_rate;
+    uint32_t n_dsps;
+    const char *kernel;
+    const struct network_shape *shape;
+};
+const struct predictor_info *predictor_info(const struct predictor *p);
+const char *predictor_dsp_name(const struct predictor *p, uint32_t dsp);
+int32_t predictor_find_dsp(const struct predictor *p, const char *name); /* -1 unknown */
+const struct recall_curve *predictor_curve(const struct predictor *p,
+                                           uint32_t dsp); /* NULL = none */
+
+/* The whole __metadata__ as one JSON object, for `inspect`; caller frees. */
+char *predictor_describe(const struct predictor *p);
+
+struct predictor_scratch;
+struct predictor_scratch *predictor_scratch_create(const struct predictor *p);
+void predictor_scratch_destroy(struct predictor_scratch *s);
+
+/* p_out[i] = P(bid) of dsps[i] (indices of the model). Allocates nothing beyond the arena's chunks.
+ */
+void predictor_score(const struct predictor *p, struct predictor_scratch *scratch,
+                     const struct bid_request *r, const struct geo_place *place, int64_t ts_ms,
+                     struct arena *arena, const uint32_t *dsps, uint32_t n, float *p_out);
+
+#endif

@@ -1,0 +1,38 @@
+/* From capture records to a model file: collects (request, DSP, outcome), splits by time, builds
+ * vocabularies from the training slice alone, trains, draws recall curves from the validation
+ * slice, writes the model. */
+#ifndef FILTER_TRAINSET_H
+#define FILTER_TRAINSET_H
+
+#include "error.h"
+#include "filter/features.h"
+#include "model/train.h"
+
+struct trainset;
+struct trainset *trainset_create(const struct schema *s, const struct geo *geo /* may be NULL */);
+void trainset_destroy(struct trainset *t);
+
+struct trainset_pair {
+    struct bytes dsp;
+    bool bid;
+    double propensity; /* in (0, 1] */
+};
+/* Any order of time. False when the request cannot be read (e says why; counted, training goes on).
+ */
+bool trainset_add(struct trainset *t, int64_t ts_ms, struct bytes request,
+                  const struct trainset_pair *pairs, uint32_t n_pairs, struct bid_request_error *e);
+
+struct trainset_options {
+    struct train_options train;
+    uint32_t hidden1, hidden2;
+    double validation_share; /* of the time covered, at the end; default 0.2 */
+    double recall_target;    /* reported; and the default of `evaluate` */
+};
+void trainset_options_default(struct trainset_options *o);
+
+/* Trains and writes out_path. -1 when there is nothing to learn from: too few records, no bids, one
+ * moment of time. */
+int trainset_train(struct trainset *t, const struct trainset_options *o, const char *out_path,
+                   struct train_report *report, struct error *err);
+
+#endif

@@ -1,0 +1,90 @@
+/* The network: an entity-embedding MLP that scores all DSPs of one request in one batch.
+ *
+ *   input   = for each categorical feature in schema order: the mean of the embeddings of its
+ * values, then the numeric inputs h1      = relu(hidden1.weight . input + hidden1.bias) h2      =
+ * relu(hidden2.weight . h1 + hidden2.bias) o       = output.weight . h2 + output.bias (2 values: no
+ * bid, bid) logit   = o[1] - o[0] + sum over features with a wide table: mean of
+ * wide.<feature>[value, dsp] p(bid)  = sigmoid(logit + log(negative_rate)) (log_softmax of 2 =
+ * sigmoid of the difference; log(negative_rate) undoes the downsampling of negatives: Elkan, IJCAI
+ * 2001)
+ *
+ * One categorical feature is the DSP itself; its value is the only one that differs inside a batch.
+ * This layer knows indices and floats, nothing of JSON or OpenRTB. */
+#ifndef MODEL_NETWORK_H
+#define MODEL_NETWORK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+
+/* Rows that every embedding has, before the vocabulary's. */
+enum { VALUE_MISSING = 0, VALUE_UNKNOWN = 1, VALUE_FIRST = 2 };
+
+/* Fills the slots of a multi-valued feature behind its last value. Slot 0 of a feature is never
+ * empty. */
+#define SLOT_EMPTY UINT32_MAX
+
+struct network_feature {
+    char name[64];
+    uint32_t values; /* rows of the table, with the two reserved ones */
+    uint32_t dim;
+    uint32_t slots; /* values one request may have at once; the feature's input is their mean */
+    bool wide;      /* has a wide.<feature> [values, dsps] table */
+};
+
+struct network_shape {
+    struct network_feature *features; /* owned */
+    uint32_t n_features;
+    uint32_t dsp_feature; /* which of them is the DSP; slots = 1, not wide; row of DSP d =
+                             VALUE_FIRST + d */
+    uint32_t n_dsps;
+    uint32_t n_numeric; /* inputs, with the 0/1 indicators of missing numbers */
+    uint32_t hidden1, hidden2;
+};
+
+uint32_t network_shape_slots(const struct network_shape *s); /* sum over all features but the DSP */
+uint32_t network_shape_inputs(const struct network_shape *s); /* sum of dims, plus n_numeric */
+int network_shape_copy(struct network_shape *to, const struct network_shape *from);
+void network_shape_dispose(struct network_shape *s);
+
+/* Parameters, writable; one float block with named pointers into it, PyTorch's orientation. */
+struct network {
+    struct network_shape shape;
+    float *block;
+    size_t block_floats;
+    float **embedding;                    /* [n_features] -> [values, dim] */
+    float **wide;                         /* [n_features] -> [values, n_dsps] or NULL */
+    float *hidden1_weight, *hidden1_bias; /* [hidden1, inputs], [hidden1] */
+    float *hidden2_weight, *hidden2_bias; /* [hidden2, hidden1], [hidden2] */
+    float *output_weight, *output_bias;   /* [2, hidden2], [2] */
+    float negative_rate;                  /* share of negatives that training kept, in (0, 1] */
+};
+
+struct network *network_create(const struct network_shape *shape,
+                               uint64_t seed); /* random init; NULL: no memory */
+void network_destroy(struct network *n);
+
+/* ---- serving ---- */
+
+/* The network folded for serving: layer 1 is linear in the embeddings, so every value's
+ * contribution is one precomputed row of hidden1 floats, and layer 1 is a sum of rows. Immutable;
+ * any thread. */
+struct scorer;
+struct scorer *scorer_create(const struct network *n, struct error *err);
+void scorer_destroy(struct scorer *s);
+const char *scorer_kernel_name(const struct scorer *s); /* "c", later "avx512", ... */
+
+/* Per thread; belongs to the scorer that made it. */
+struct scorer_scratch;
+struct scorer_scratch *scorer_scratch_create(const struct scorer *s);
+void scorer_scratch_destroy(struct scorer_scratch *scratch);
+
+/* slots[network_shape_slots]: each feature's slots in schema order, the DSP feature left out; an
+ * index out of range counts as VALUE_UNKNOWN. numeric[n_numeric], finite. dsps[n]: DSP indices (row
+ * minus VALUE_FIRST) below n_dsps. p[n] gets the probabilities of a bid. Allocates nothing. */
+void scorer_score(const struct scorer *s, struct scorer_scratch *scratch, const uint32_t *slots,
+                  const float *numeric, const uint32_t *dsps, uint32_t n, float *p);
+
+#endif

@@ -1,0 +1,56 @@
+/* Training: NLL, Adam, dropout, early stopping on a later slice. BLAS does the products. */
+#ifndef MODEL_TRAIN_H
+#define MODEL_TRAIN_H
+
+#include <stdint.h>
+
+#include "error.h"
+#include "model/network.h"
+
+/* Requests and the (request, DSP) pairs that have a label, in order of time. Borrowed arrays. */
+struct examples {
+    uint32_t n_requests;
+    const uint32_t *slots; /* [n_requests, network_shape_slots] */
+    const float *numeric;  /* [n_requests, n_numeric] */
+    uint64_t n_pairs;
+    const uint32_t *request; /* [n_pairs] */
+    const uint16_t *dsp;     /* [n_pairs] */
+    const uint8_t *label;    /* [n_pairs] 1 = bid, 0 = no bid */
+    const float *weight;     /* [n_pairs] 1 / propensity */
+};
+
+struct train_progress {
+    uint32_t epoch, epochs_max;
+    double epoch_share;    /* 0..1 */
+    double train_nll;      /* so far in this epoch, on the downsampled pairs */
+    double validation_nll; /* of the last complete epoch, all pairs, corrected; NAN before */
+    double examples_per_second;
+};
+
+struct train_options {
+    float learning_rate, weight_decay, dropout;
+    uint32_t batch;
+    uint32_t epochs_max, patience; /* stop after so many epochs without a better validation NLL */
+    float negative_rate; /* share of negatives drawn anew each epoch; 0 = choose: about 4 a positive
+                          */
+    uint64_t seed;
+    uint32_t threads;
+    void (*progress)(void *ctx,
+                     const struct train_progress *p); /* may be NULL; a few times a second */
+    void *progress_ctx;
+};
+
+struct train_report {
+    uint32_t epochs, best_epoch;
+    double validation_nll, validation_auc; /* of the parameters that are returned */
+    double seconds, examples_per_second;
+};
+
+void train_options_default(struct train_options *o);
+
+/* The parameters of the best epoch. The same seed, data and thread count give the same bytes. */
+int train_network(const struct network_shape *shape, const struct examples *train,
+                  const struct examples *validation, const struct train_options *options,
+                  struct network **out, struct train_report *report, struct error *err);
+
+#endif

@@ -1,0 +1,68 @@
+/* Capture: every auction as one JSON line (DESIGN of the record: docs/capture.md), written off the
+ * loop into segments, read back by train, evaluate, score and replay. */
+#ifndef PROXY_CAPTURE_H
+#define PROXY_CAPTURE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bytes.h"
+#include "error.h"
+
+/* ---- reading ---- */
+struct capture_dsp {
+    struct bytes dsp;
+    bool sent;
+    struct bytes why;     /* {NULL,0} absent */
+    double p, threshold;  /* NAN absent */
+    double propensity;    /* 1 */
+    struct bytes outcome; /* "bid", "no_bid", ...; {NULL,0} absent */
+    double price, paid;   /* NAN absent */
+    int64_t latency_us;   /* -1 */
+    bool won;
+};
+struct capture_record {
+    int64_t ts_ms;
+    struct bytes auction; /* {NULL,0} absent */
+    struct bytes request; /* the raw BidRequest */
+    struct bytes model;
+    int64_t generation; /* -1 */
+    const struct capture_dsp *dsps;
+    uint32_t n_dsps;
+};
+
+/* Files, directories of segments (names sorted; *.ndjson, *.ndjson.zst, *.jsonl, ...), "-" = stdin.
+ */
+struct capture_reader;
+struct capture_reader *capture_reader_open(const char *const *paths, size_t n, struct error *err);
+void capture_reader_close(struct capture_reader *r);
+/* 1 = a record (valid until the next call), 0 = the end, -1 = *err: a line that is no record names
+ * file and line; reading may go on after it. A torn last line of a segment (a crash) is counted and
+ * skipped. */
+int capture_next(struct capture_reader *r, struct capture_record *out, struct error *err);
+double capture_progress(const struct capture_reader *r); /* share of bytes read, 0..1 */
+uint64_t capture_torn(const struct capture_reader *r);
+
+/* ---- writing ---- */
+struct capture_options {
+    const char *directory;      /* created if absent */
+    bool compress;              /* .ndjson.zst, else .ndjson */
+    uint64_t segment_bytes_max; /* before compression */
+    uint32_t segment_seconds_max;
+    uint64_t queue_bytes_max; /* waiting for the writer thread; beyond it records are dropped and
+                                 counted */
+    uint64_t directory_bytes_max; /* the oldest segments are deleted beyond it; 0 = never */
+};
+struct capture_writer; /* one for the process; any thread appends */
+struct capture_writer *capture_writer_create(const struct capture_options *o, struct error *err);
+/* A whole line with its '\n'. Copies; never blocks on the disk. False = dropped. */
+bool capture_append(struct capture_writer *w, struct bytes line);
+void capture_flush(struct capture_writer *w); /* waits until what was appended is written */
+void capture_writer_destroy(struct capture_writer *w); /* flushes and closes the segment */
+struct capture_stats {
+    uint64_t records, dropped, bytes_written, write_errors;
+    char last_error[256];
+};
+void capture_stats(const struct capture_writer *w, struct capture_stats *out);
+
+#endif

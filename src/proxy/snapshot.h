@@ -1,0 +1,27 @@
+/* All that a request needs and that a reload replaces: config, geo database, model, filter, rates.
+ * Built and validated off the loop, then immutable; counted references; a failed build leaves
+ * nothing behind. */
+#ifndef PROXY_SNAPSHOT_H
+#define PROXY_SNAPSHOT_H
+
+#include "filter/decision.h"
+#include "proxy/config.h"
+
+struct snapshot {
+    uint64_t generation;
+    struct config *config;
+    struct geo *geo;              /* or NULL */
+    struct predictor *model;      /* or NULL */
+    struct currency_rates *rates; /* or NULL */
+    struct filter *filter;
+    struct auction_dsp_settings *auction_dsps; /* [config->n_dsps] */
+    int64_t model_stale_at_ms;                 /* INT64_MAX = never */
+    int references;                            /* atomic */
+};
+
+/* Loads everything the config names. */
+struct snapshot *snapshot_build(const char *config_path, uint64_t generation, struct error *err);
+struct snapshot *snapshot_acquire(struct snapshot *s); /* any thread that holds a reference */
+void snapshot_release(struct snapshot *s);             /* NULL is fine; the last one frees */
+
+#endif
