@@ -70,6 +70,10 @@ struct config {
     uint32_t stop_timeout_ms; /* drain at SIGTERM: "shutdown_timeout_ms" */
     struct config_dsp *dsps;
     uint32_t n_dsps;
+    /* All sets that the DSPs' rules point to: a list in `defaults`, or a file that several name, is
+     * held once. So no rules are disposed of but by config_destroy. */
+    struct string_set **sets;
+    uint32_t n_sets;
 };
 
 struct config *config_load(const char *path, struct error *err);
