@@ -7,6 +7,7 @@
 #include "filter/decision.h"
 #include "proxy/auction.h"
 #include "proxy/capture.h"
+#include "proxy/log.h"
 #include "proxy/net/dsp_client.h"
 
 enum { CONFIG_DSPS_MAX = 512 };
@@ -26,7 +27,6 @@ struct config_dsp {
 };
 
 enum clock_source { CLOCK_SOURCE_WALL, CLOCK_SOURCE_HEADER };
-enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 struct config {
     char *path;

@@ -161,7 +161,7 @@ const struct config_key config_root_keys[] = {
     {"capture.queue_bytes_max", KEY_WHOLE, ROOT(capture.options.queue_bytes_max), 64 * KIB, 16 * GIB,
      .initial = "67108864",
      .doc = "Records that wait for the disk; beyond it they are dropped and counted."},
-    {"capture.directory_bytes_max", KEY_WHOLE, ROOT(capture.options.directory_bytes_max), 0, 1048576 * GIB,
+    {"capture.directory_bytes_max", KEY_WHOLE, ROOT(capture.options.directory_bytes_max), 0, 1e14,
      .initial = "68719476736",
      .doc = "The oldest segments are deleted beyond it; 0 never deletes. Else at least two segments."},
     {"capture.mask", KEY_MASK, 0, 0, .words = "ip|ids", .initial = "[\"ip\", \"ids\"]",
