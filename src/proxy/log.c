@@ -262,7 +262,7 @@ static bool admit(struct log *l, enum log_level level, const char *format, const
         pthread_cond_signal(&l->work); /* the writer will tell, should the site fall silent */
     }
     l->stats.repeats_cut++;
-    snprintf(site->last, sizeof(site->last), "%s", message);
+    snprintf(site->last, sizeof(site->last), "%.150s", message);
     return false;
 }
 
