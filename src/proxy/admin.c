@@ -15,7 +15,7 @@ struct admin {
     struct text text;
 };
 
-static const struct http_header json_type = {"content-type", {"application/json", 16}};
+static const struct http_header type_json = {"content-type", {"application/json", 16}};
 
 static int64_t wall_ms(void)
 {
@@ -33,7 +33,7 @@ static void respond_text(struct exchange *e, int status, const char *text)
 static void respond_json(struct exchange *e, int status, json_t *document)
 {
     char *text = json_dumps(document, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    exchange_respond(e, status, &json_type, 1, bytes_of(text != NULL ? text : "{}"));
+    exchange_respond(e, status, &type_json, 1, bytes_of(text != NULL ? text : "{}"));
     free(text);
     json_decref(document);
 }
@@ -65,20 +65,20 @@ static const char *mode_name(enum filter_mode mode)
 static json_t *dsp_status(const struct process *p, uint32_t d)
 {
     const struct config_dsp *c = &p->snapshot->config->dsps[d];
-    struct metrics_dsp_view v;
-    metrics_dsp_read(p->metrics, c->name, &v);
+    struct metrics_dsp_totals v;
+    metrics_dsp_totals(p->metrics, metrics_dsp_slot(p->metrics, c->name), &v);
     json_t *why = json_object(), *outcomes = json_object();
     for (int i = 0; i < WHY_COUNT; i++)
         if (v.decisions[i] > 0)
             json_object_set_new(why, why_name((enum why)i), json_integer((json_int_t)v.decisions[i]));
     for (int i = OUTCOME_BID; i < OUTCOME_COUNT; i++)
         json_object_set_new(outcomes, auction_outcome_name((enum auction_outcome)i),
-                            json_integer((json_int_t)v.outcomes[i]));
+                            json_integer((json_int_t)v.calls[i]));
     return json_pack("{s:s,s:s,s:b,s:s,s:f,s:o,s:f,s:I,s:I,s:o,s:o}", "name", c->name, "url", c->url, "enabled",
                      c->enabled, "filter", mode_name(c->filter.mode), "recall_target", c->filter.recall_target,
                      "threshold", number_or_null((double)filter_threshold(p->snapshot->filter, d)), "explore",
-                     c->filter.explore, "connections_open", (json_int_t)v.connections_open, "connections_idle",
-                     (json_int_t)v.connections_idle, "decisions", why, "outcomes", outcomes);
+                     c->filter.explore, "connections_busy", (json_int_t)v.connections[CONNECTION_BUSY], "connections_idle",
+                     (json_int_t)v.connections[CONNECTION_IDLE], "decisions", why, "outcomes", outcomes);
 }
 
 static void status(struct admin *a, struct exchange *e)
@@ -112,11 +112,21 @@ static void status(struct admin *a, struct exchange *e)
 static void metrics(struct admin *a, struct exchange *e)
 {
     static const struct http_header type = {"content-type", {"text/plain; version=0.0.4; charset=utf-8", 40}};
-    struct capture_stats stats = {0};
-    if (a->process->capture != NULL)
-        capture_stats(a->process->capture, &stats);
+    const struct process *p = a->process;
+    const struct snapshot *s = p->snapshot;
+    const struct predictor_info *model = s->model != NULL ? predictor_info(s->model) : NULL;
+    const struct metrics_facts facts = {
+        .generation = s->generation,
+        .dsps = s->config->n_dsps,
+        .model_version = model != NULL ? model->version : NULL,
+        .model_age_seconds =
+            model != NULL && model->window_to_ms >= 0 ? (double)(wall_ms() - model->window_to_ms) / 1000 : NAN,
+        .model_stale = s->config->clock == CLOCK_SOURCE_WALL && wall_ms() >= s->model_stale_at_ms,
+        .currency = s->config->auction.currency,
+        .capture = p->capture,
+    };
     text_reset(&a->text);
-    metrics_write(a->process->metrics, &stats, &a->text);
+    metrics_render(p->metrics, &facts, &a->text);
     exchange_respond(e, 200, &type, 1, text_bytes(&a->text));
 }
 

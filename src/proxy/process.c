@@ -41,7 +41,7 @@ static void end_reload(struct reload *r)
     p->last_reload_ms = wall_ms();
     snprintf(p->last_reload_error, sizeof(p->last_reload_error), "%s", r->err.text);
     bool ok = r->err.text[0] == '\0';
-    metrics_reload(p->metrics, ok, p->snapshot);
+    metrics_count_reload(p->metrics, ok);
     if (ok) {
         p->reloads_ok++;
         log_write(p->log, LOG_INFO, "reload: generation %llu serves", (unsigned long long)r->generation);
@@ -314,8 +314,9 @@ static int create(struct process *p, struct error *err)
     p->log = log_create(&log_options, err);
     if (p->log == NULL)
         return -1;
-    p->metrics = metrics_create(p->n_workers);
-    metrics_reload(p->metrics, true, p->snapshot);
+    p->metrics = metrics_create(p->n_workers, err);
+    if (p->metrics == NULL)
+        return -1;
     if (c->capture.enabled) {
         p->capture = capture_writer_create(&c->capture.options, err);
         if (p->capture == NULL)

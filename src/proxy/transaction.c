@@ -44,17 +44,16 @@ static void respond(struct worker *w, struct exchange *e, int status, struct byt
     exchange_respond(e, status, &json, body.len > 0 ? 1 : 0, body);
 }
 
-static void respond_error(struct worker *w, struct exchange *e, struct arena *arena, int status, const char *path,
-                          const char *reason)
+static void respond_error(struct worker *w, struct exchange *e, int status, const char *path, const char *reason)
 {
-    struct text body = {0};
+    struct text *body = &w->line;
     char error[400];
     snprintf(error, sizeof(error), "%s%s%s", path, path[0] != '\0' ? ": " : "", reason);
-    text_literal(&body, "{\"error\":");
-    text_add_json_string(&body, bytes_of(error));
-    text_literal(&body, ",\"nbr\":2}");
-    respond(w, e, status, text_bytes(&body));
-    text_dispose(&body);
+    text_reset(body);
+    text_literal(body, "{\"error\":");
+    text_add_json(body, bytes_of(error));
+    text_literal(body, ",\"nbr\":2}");
+    respond(w, e, status, text_bytes(body));
 }
 
 static struct transaction *transaction_take(struct worker *w)
@@ -194,7 +193,7 @@ static void on_answer(void *ctx, enum dsp_result result, int status, struct byte
     struct transaction *t = c->transaction;
     c->call = NULL;
     struct dsp_link *link = t->view->links[c->dsp];
-    metrics_transport(t->worker->shard, link->slot, result);
+    metrics_add(&metrics_dsp(t->worker->shard, link->slot)->transport[result], 1);
     auction_on_answer(t->auction, c->dsp, result == DSP_CALL_OK, status, body);
 }
 
@@ -258,8 +257,10 @@ static void capture(struct transaction *t)
     const struct config *c = s->config;
     if (w->capture == NULL || !c->capture.enabled)
         return;
-    if (c->capture.sample < 1 && hash_unit(hash_bytes(t->request.id, 0x5a)) >= c->capture.sample)
+    if (c->capture.sample < 1 && hash_unit(hash_bytes(t->request.id, 0x5a)) >= c->capture.sample) {
+        metrics_add(&w->shard->capture_skipped, 1);
         return;
+    }
     struct capture_mask masks[CAPTURE_MASKS_MAX];
     uint32_t n_masks = capture_masks(&t->request, c->capture.mask_ip, c->capture.mask_ids, masks);
     text_reset(&w->line);
@@ -292,10 +293,15 @@ static void capture(struct transaction *t)
 static void count(struct transaction *t, bool bid)
 {
     struct metrics_shard *shard = t->worker->shard;
-    metrics_auction(shard, bid);
-    for (uint32_t d = 0; d < t->view->snapshot->config->n_dsps; d++)
-        if (t->view->links[d] != NULL)
-            metrics_dsp(shard, t->view->links[d]->slot, auction_dsp(t->auction, d));
+    bool called = false;
+    for (uint32_t d = 0; d < t->view->snapshot->config->n_dsps; d++) {
+        if (t->view->links[d] == NULL)
+            continue;
+        const struct auction_dsp *a = auction_dsp(t->auction, d);
+        called = called || a->outcome != OUTCOME_NOT_CALLED;
+        metrics_auction_dsp(shard, t->view->links[d]->slot, a);
+    }
+    metrics_add(&shard->auctions[bid ? AUCTION_BID : called ? AUCTION_NO_BID : AUCTION_NONE_CALLED], 1);
 }
 
 static void io_finished(void *ctx)
@@ -367,7 +373,7 @@ void transaction_begin(struct worker *w, struct exchange *e)
         reason = fault.reason;
     }
     if (status != 0) {
-        respond_error(w, e, &t->arena, status, fault.path, reason);
+        respond_error(w, e, status, fault.path, reason);
         transaction_end(t);
         return;
     }

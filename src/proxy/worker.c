@@ -35,7 +35,7 @@ static struct dsp_link *find_link(struct worker *w, const struct config *c, cons
     for (uint32_t d = 0; old != NULL && d < old->snapshot->config->n_dsps; d++)
         if (old->links[d] != NULL && dsp_link_fits(old->links[d], c, dsp))
             return dsp_link_acquire(old->links[d]);
-    return dsp_link_create(w->loop, c, dsp, metrics_slot(w->metrics, dsp->name), w->n_workers, err);
+    return dsp_link_create(w->loop, c, dsp, metrics_dsp_slot(w->metrics, dsp->name), w->n_workers, err);
 }
 
 /* Takes the snapshot's reference, also on failure. */
@@ -127,8 +127,8 @@ static void handle(void *ctx, struct exchange *e)
 /* What others read of this loop is published now and then: gauges that only the loop can tell. */
 static void publish(struct worker *w)
 {
-    metrics_in_flight(w->shard, w->in_flight);
-    metrics_loop_lag(w->shard, loop_lag_us_max(w->loop));
+    metrics_set(&w->shard->in_flight, w->in_flight);
+    metrics_lag(w->shard, loop_lag_us_max(w->loop));
     const struct config *c = w->view->snapshot->config;
     for (uint32_t d = 0; d < c->n_dsps; d++) {
         struct dsp_link *link = w->view->links[d];
