@@ -39,7 +39,8 @@ struct json {
     const char *base, *at, *end;
     const char *error; /* NULL while all is well; a constant phrase, e.g. "expected ',' or '}'" */
     uint32_t depth;
-    bool first; /* no member read yet in the innermost object or array */
+    bool first;       /* no member read yet in the innermost object or array */
+    bool key_escaped; /* the last key holds a backslash: compare it with json_key_is */
 };
 
 void json_begin(struct json *j, struct bytes text);
@@ -48,9 +49,11 @@ void json_begin(struct json *j, struct bytes text);
 enum json_type json_peek(struct json *j);
 
 bool json_enter_object(struct json *j);
-/* The next member's key, raw between its quotes (compare with json_key_is when escapes matter);
- * false at '}', which is consumed, or on a fault. */
+/* The next member's key, raw between its quotes; its value must be read or skipped before the next
+ * call. False at '}', which is consumed, or on a fault. */
 bool json_next_key(struct json *j, struct bytes *key);
+/* Whether a raw key, its escapes decoded, is this text. */
+bool json_key_is(struct bytes raw, const char *text);
 
 bool json_enter_array(struct json *j);
 bool json_next_element(struct json *j); /* false at ']', consumed, or on a fault */
