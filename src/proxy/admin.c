@@ -1,5 +1,5 @@
-/* The admin listener. /healthz and /readyz are open, so that probes need no secret; the rest wants the bearer token when
- * one is configured. */
+/* The admin listener. /healthz and /readyz are open, so that probes need no secret; the rest wants
+ * the bearer token when one is configured. */
 #include "proxy/admin.h"
 
 #include <math.h>
@@ -50,11 +50,12 @@ static json_t *model_status(const struct snapshot *s)
     if (s->model == NULL)
         return json_null();
     const struct predictor_info *i = predictor_info(s->model);
-    return json_pack("{s:s,s:s,s:I,s:I,s:I,s:b,s:I,s:I,s:s}", "file", s->config->model.file, "version", i->version,
-                     "window_from_ms", (json_int_t)i->window_from_ms, "window_to_ms", (json_int_t)i->window_to_ms,
-                     "trained_at_ms", (json_int_t)i->trained_at_ms, "stale",
-                     s->config->clock == CLOCK_SOURCE_WALL && wall_ms() >= s->model_stale_at_ms, "train_calls",
-                     (json_int_t)i->train_pairs, "train_bids", (json_int_t)i->train_bids, "kernel", i->kernel);
+    return json_pack(
+        "{s:s,s:s,s:I,s:I,s:I,s:b,s:I,s:I,s:s}", "file", s->config->model.file, "version",
+        i->version, "window_from_ms", (json_int_t)i->window_from_ms, "window_to_ms",
+        (json_int_t)i->window_to_ms, "trained_at_ms", (json_int_t)i->trained_at_ms, "stale",
+        s->config->clock == CLOCK_SOURCE_WALL && wall_ms() >= s->model_stale_at_ms, "train_calls",
+        (json_int_t)i->train_pairs, "train_bids", (json_int_t)i->train_bids, "kernel", i->kernel);
 }
 
 static const char *mode_name(enum filter_mode mode)
@@ -70,15 +71,18 @@ static json_t *dsp_status(const struct process *p, uint32_t d)
     json_t *why = json_object(), *outcomes = json_object();
     for (int i = 0; i < WHY_COUNT; i++)
         if (v.decisions[i] > 0)
-            json_object_set_new(why, why_name((enum why)i), json_integer((json_int_t)v.decisions[i]));
+            json_object_set_new(why, why_name((enum why)i),
+                                json_integer((json_int_t)v.decisions[i]));
     for (int i = OUTCOME_BID; i < OUTCOME_COUNT; i++)
         json_object_set_new(outcomes, auction_outcome_name((enum auction_outcome)i),
                             json_integer((json_int_t)v.calls[i]));
-    return json_pack("{s:s,s:s,s:b,s:s,s:f,s:o,s:f,s:I,s:I,s:o,s:o}", "name", c->name, "url", c->url, "enabled",
-                     c->enabled, "filter", mode_name(c->filter.mode), "recall_target", c->filter.recall_target,
-                     "threshold", number_or_null((double)filter_threshold(p->snapshot->filter, d)), "explore",
-                     c->filter.explore, "connections_busy", (json_int_t)v.connections[CONNECTION_BUSY], "connections_idle",
-                     (json_int_t)v.connections[CONNECTION_IDLE], "decisions", why, "outcomes", outcomes);
+    return json_pack(
+        "{s:s,s:s,s:b,s:s,s:f,s:o,s:f,s:I,s:I,s:o,s:o}", "name", c->name, "url", c->url, "enabled",
+        c->enabled, "filter", mode_name(c->filter.mode), "recall_target", c->filter.recall_target,
+        "threshold", number_or_null((double)filter_threshold(p->snapshot->filter, d)), "explore",
+        c->filter.explore, "connections_busy", (json_int_t)v.connections[CONNECTION_BUSY],
+        "connections_idle", (json_int_t)v.connections[CONNECTION_IDLE], "decisions", why,
+        "outcomes", outcomes);
 }
 
 static void status(struct admin *a, struct exchange *e)
@@ -90,28 +94,33 @@ static void status(struct admin *a, struct exchange *e)
         json_array_append_new(dsps, dsp_status(p, d));
     json_t *reload = json_null();
     if (p->last_reload_ms >= 0)
-        reload = json_pack("{s:I,s:b,s:o}", "at_ms", (json_int_t)p->last_reload_ms, "ok", p->last_reload_error[0] == '\0',
-                           "error", p->last_reload_error[0] == '\0' ? json_null() : json_string(p->last_reload_error));
+        reload = json_pack("{s:I,s:b,s:o}", "at_ms", (json_int_t)p->last_reload_ms, "ok",
+                           p->last_reload_error[0] == '\0', "error",
+                           p->last_reload_error[0] == '\0' ? json_null()
+                                                           : json_string(p->last_reload_error));
     json_t *capture = json_null();
     if (p->capture != NULL) {
         struct capture_stats c;
         capture_stats(p->capture, &c);
-        capture = json_pack("{s:s,s:I,s:I,s:I,s:s}", "directory", s->config->capture.options.directory, "records",
-                            (json_int_t)c.records, "dropped", (json_int_t)c.dropped, "write_errors",
-                            (json_int_t)c.write_errors, "last_error", c.last_error);
+        capture =
+            json_pack("{s:s,s:I,s:I,s:I,s:s}", "directory", s->config->capture.options.directory,
+                      "records", (json_int_t)c.records, "dropped", (json_int_t)c.dropped,
+                      "write_errors", (json_int_t)c.write_errors, "last_error", c.last_error);
     }
     respond_json(e, 200,
-                 json_pack("{s:s,s:s,s:I,s:I,s:i,s:b,s:o,s:o,s:o,s:o}", "version", BIDSIEVE_VERSION, "config", p->config_path,
-                           "generation", (json_int_t)s->generation, "uptime_ms", (json_int_t)(wall_ms() - p->started_ms),
-                           "loops", (int)p->n_workers, "stopping", p->stopping, "last_reload", reload, "model",
-                           model_status(s), "capture", capture, "dsps", dsps));
+                 json_pack("{s:s,s:s,s:I,s:I,s:i,s:b,s:o,s:o,s:o,s:o}", "version", BIDSIEVE_VERSION,
+                           "config", p->config_path, "generation", (json_int_t)s->generation,
+                           "uptime_ms", (json_int_t)(wall_ms() - p->started_ms), "loops",
+                           (int)p->n_workers, "stopping", p->stopping, "last_reload", reload,
+                           "model", model_status(s), "capture", capture, "dsps", dsps));
 }
 
 /* ---- the rest ---- */
 
 static void metrics(struct admin *a, struct exchange *e)
 {
-    static const struct http_header type = {"content-type", {"text/plain; version=0.0.4; charset=utf-8", 40}};
+    static const struct http_header type = {"content-type",
+                                            {"text/plain; version=0.0.4; charset=utf-8", 40}};
     const struct process *p = a->process;
     const struct snapshot *s = p->snapshot;
     const struct predictor_info *model = s->model != NULL ? predictor_info(s->model) : NULL;
@@ -119,8 +128,9 @@ static void metrics(struct admin *a, struct exchange *e)
         .generation = s->generation,
         .dsps = s->config->n_dsps,
         .model_version = model != NULL ? model->version : NULL,
-        .model_age_seconds =
-            model != NULL && model->window_to_ms >= 0 ? (double)(wall_ms() - model->window_to_ms) / 1000 : NAN,
+        .model_age_seconds = model != NULL && model->window_to_ms >= 0
+                                 ? (double)(wall_ms() - model->window_to_ms) / 1000
+                                 : NAN,
         .model_stale = s->config->clock == CLOCK_SOURCE_WALL && wall_ms() >= s->model_stale_at_ms,
         .currency = s->config->auction.currency,
         .capture = p->capture,
@@ -154,8 +164,8 @@ static void handle(void *ctx, struct exchange *e)
     struct bytes path = exchange_path(e), method = exchange_method(e);
     bool get = bytes_is(method, "GET") || bytes_is(method, "HEAD");
     bool reload = bytes_is(path, "/reload");
-    bool known = reload || bytes_is(path, "/healthz") || bytes_is(path, "/readyz") || bytes_is(path, "/metrics") ||
-                 bytes_is(path, "/status");
+    bool known = reload || bytes_is(path, "/healthz") || bytes_is(path, "/readyz") ||
+                 bytes_is(path, "/metrics") || bytes_is(path, "/status");
     if (!known)
         respond_text(e, 404, "there are /healthz /readyz /metrics /status, and POST /reload\n");
     else if (reload ? !bytes_is(method, "POST") : !get)
@@ -163,7 +173,8 @@ static void handle(void *ctx, struct exchange *e)
     else if (bytes_is(path, "/healthz"))
         respond_text(e, 200, "ok\n");
     else if (bytes_is(path, "/readyz"))
-        respond_text(e, a->process->stopping ? 503 : 200, a->process->stopping ? "stopping\n" : "ready\n");
+        respond_text(e, a->process->stopping ? 503 : 200,
+                     a->process->stopping ? "stopping\n" : "ready\n");
     else if (!authorised(a, e))
         respond_text(e, 401, "authorization: Bearer <admin.token> is required\n");
     else if (bytes_is(path, "/metrics"))

@@ -1,4 +1,5 @@
-/* Command lines. Words are matched against the command's table; whatever is wrong is said in one line with a hint at
+/* Command lines. Words are matched against the command's table; whatever is wrong is said in one
+ * line with a hint at
  * --help, and the exit status is 2. */
 #include "proxy/cli.h"
 
@@ -42,7 +43,8 @@ static int read_number(const struct cli_command *c, const struct cli_option *o, 
     char *end, message[160];
     errno = 0;
     double v = strtod(text, &end);
-    bool ok = end != text && *end == '\0' && errno == 0 && isfinite(v) && v >= o->min && v <= o->max;
+    bool ok =
+        end != text && *end == '\0' && errno == 0 && isfinite(v) && v >= o->min && v <= o->max;
     if (o->kind == CLI_INTEGER)
         ok = ok && v == floor(v);
     if (!ok) {
@@ -66,7 +68,8 @@ static void list_add(struct cli_list *list, const char *item)
     list->items = items;
 }
 
-static const struct cli_option *find_option(const struct cli_command *c, const char *word, const char **inline_value)
+static const struct cli_option *find_option(const struct cli_command *c, const char *word,
+                                            const char **inline_value)
 {
     size_t len = strcspn(word, "=");
     *inline_value = word[len] == '=' ? word + len + 1 : NULL;

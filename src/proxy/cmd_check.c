@@ -18,12 +18,16 @@ int cmd_check(int argc, char **argv)
     bool help_config = false;
     const struct cli_option options[] = {
         {"config", CLI_TEXT, &path, "FILE", "the configuration, as for serve", 0, 0, true},
-        {"help-config", CLI_FLAG, &help_config, NULL, "print every configuration key, with bounds and defaults", 0, 0,
-         false},
+        {"help-config", CLI_FLAG, &help_config, NULL,
+         "print every configuration key, with bounds and defaults", 0, 0, false},
     };
     const struct cli_command command = {
-        "check", "Validates a configuration and all that it names: model, geo database, rates, domain lists.",
-        "--config FILE", "Exit status 0: serve would take it. 1: one line says what is wrong, and where.", options,
+        "check",
+        "Validates a configuration and all that it names: model, geo database, rates, domain "
+        "lists.",
+        "--config FILE",
+        "Exit status 0: serve would take it. 1: one line says what is wrong, and where.",
+        options,
         sizeof(options) / sizeof(options[0])};
     int status = cli_parse(&command, argc, argv);
     if (status != CLI_RUN)

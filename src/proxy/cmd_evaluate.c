@@ -1,5 +1,6 @@
-/* bidsieve evaluate: how a model does on captured traffic, per DSP, at the thresholds that it would be run with.
- * Every figure is weighted by 1 / propensity; counts and 95% bounds stand beside it. */
+/* bidsieve evaluate: how a model does on captured traffic, per DSP, at the thresholds that it would
+ * be run with. Every figure is weighted by 1 / propensity; counts and 95% bounds stand beside it.
+ */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -73,7 +74,8 @@ static void add_record(struct evaluation *e, struct predictor_scratch *scratch, 
     geo_locate(e->geo, r, &place);
     predictor_score(e->model, scratch, r, &place, record->ts_ms, arena, dsps, n, p);
     for (uint32_t i = 0; i < n; i++)
-        samples_add(&e->samples[dsps[i]], p[i], bytes_is(from[i]->outcome, "bid"), (float)(1 / from[i]->propensity));
+        samples_add(&e->samples[dsps[i]], p[i], bytes_is(from[i]->outcome, "bid"),
+                    (float)(1 / from[i]->propensity));
 }
 
 static int read_captures(struct evaluation *e, const struct cli_list *paths, struct error *err)
@@ -100,8 +102,8 @@ static int read_captures(struct evaluation *e, const struct cli_list *paths, str
         e->records++;
         add_record(e, scratch, &arena, &record, &r);
         if (progress_due(&progress))
-            progress_show(&progress, "scoring captures: %3.0f%%, %" PRIu64 " requests", 100 * capture_progress(reader),
-                          e->records);
+            progress_show(&progress, "scoring captures: %3.0f%%, %" PRIu64 " requests",
+                          100 * capture_progress(reader), e->records);
     }
     progress_end(&progress);
     arena_dispose(&arena);
@@ -133,7 +135,8 @@ static int judge(const struct samples *s, float threshold, struct result *out, s
     out->recall = bids > 0 ? kept / bids : NAN;
     out->recall_low = out->recall_high = NAN;
     if (bids > 0)
-        wilson_bounds(out->recall, bids * bids / bids_squared, 1.96, &out->recall_low, &out->recall_high);
+        wilson_bounds(out->recall, bids * bids / bids_squared, 1.96, &out->recall_low,
+                      &out->recall_high);
     return recall_curve_build(&out->curve, s->p, s->label, s->weight, s->n, err);
 }
 
@@ -144,11 +147,13 @@ static json_t *number(double v)
 
 static json_t *result_json(const char *name, const struct result *r)
 {
-    return json_pack("{s:s,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "dsp", name, "calls", (json_int_t)r->calls, "bids",
-                     (json_int_t)r->bids, "bid_rate", number(r->curve.bid_rate), "auc", number(r->curve.auc), "nll",
+    return json_pack("{s:s,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "dsp", name, "calls",
+                     (json_int_t)r->calls, "bids", (json_int_t)r->bids, "bid_rate",
+                     number(r->curve.bid_rate), "auc", number(r->curve.auc), "nll",
                      number(r->curve.nll), "calibration", number(r->curve.calibration), "threshold",
-                     number((double)r->threshold), "recall", number(r->recall), "recall_low", number(r->recall_low),
-                     "recall_high", number(r->recall_high), "withheld", number(r->withheld));
+                     number((double)r->threshold), "recall", number(r->recall), "recall_low",
+                     number(r->recall_low), "recall_high", number(r->recall_high), "withheld",
+                     number(r->withheld));
 }
 
 static void result_row(const char *name, const struct result *r)
@@ -159,7 +164,8 @@ static void result_row(const char *name, const struct result *r)
         printf("%9.5f", (double)r->threshold);
     else
         printf("%9s", "-");
-    printf("  %.3f [%.3f, %.3f]  %5.1f%%\n", r->recall, r->recall_low, r->recall_high, 100 * r->withheld);
+    printf("  %.3f [%.3f, %.3f]  %5.1f%%\n", r->recall, r->recall_low, r->recall_high,
+           100 * r->withheld);
 }
 
 static int report(struct evaluation *e, double recall, bool json, struct error *err)
@@ -170,8 +176,8 @@ static int report(struct evaluation *e, double recall, bool json, struct error *
     double calls = 0, withheld = 0;
     int failed = 0;
     if (!json)
-        printf("%-16s %9s %7s %6s %6s %7s %6s %9s  %-22s %s\n", "dsp", "calls", "bids", "rate", "auc", "nll", "calib",
-               "threshold", "recall [95%]", "withheld");
+        printf("%-16s %9s %7s %6s %6s %7s %6s %9s  %-22s %s\n", "dsp", "calls", "bids", "rate",
+               "auc", "nll", "calib", "threshold", "recall [95%]", "withheld");
     for (uint32_t d = 0; d < n && !failed; d++) {
         const struct recall_curve *curve = predictor_curve(e->model, d);
         float threshold = curve != NULL ? recall_curve_threshold(curve, recall) : NAN;
@@ -189,18 +195,21 @@ static int report(struct evaluation *e, double recall, bool json, struct error *
     }
     double share = calls > 0 ? withheld / calls : 0;
     if (json) {
-        json_t *document = json_pack("{s:s,s:f,s:I,s:I,s:I,s:f,s:O}", "model", predictor_info(e->model)->version,
-                                     "recall_target", recall, "records", (json_int_t)e->records, "records_skipped",
-                                     (json_int_t)e->skipped, "unknown_dsp_calls", (json_int_t)e->unknown_dsp_calls,
-                                     "withheld", share, "dsps", list);
+        json_t *document =
+            json_pack("{s:s,s:f,s:I,s:I,s:I,s:f,s:O}", "model", predictor_info(e->model)->version,
+                      "recall_target", recall, "records", (json_int_t)e->records, "records_skipped",
+                      (json_int_t)e->skipped, "unknown_dsp_calls", (json_int_t)e->unknown_dsp_calls,
+                      "withheld", share, "dsps", list);
         json_dumpf(document, stdout, JSON_COMPACT | JSON_REAL_PRECISION(8));
         putchar('\n');
         json_decref(document);
     } else if (!failed) {
-        printf("\n%.1f%% of %.0f labelled calls would be withheld at a recall target of %g (model %s).\n", 100 * share,
-               calls, recall, predictor_info(e->model)->version);
+        printf("\n%.1f%% of %.0f labelled calls would be withheld at a recall target of %g (model "
+               "%s).\n",
+               100 * share, calls, recall, predictor_info(e->model)->version);
         if (e->unknown_dsp_calls > 0)
-            printf("%" PRIu64 " calls were to DSPs that the model does not know; they would be sent.\n",
+            printf("%" PRIu64
+                   " calls were to DSPs that the model does not know; they would be sent.\n",
                    e->unknown_dsp_calls);
     }
     json_decref(list);
@@ -215,18 +224,25 @@ int cmd_evaluate(int argc, char **argv)
     double recall = 0.97;
     bool json = false;
     const struct cli_option options[] = {
-        {"capture", CLI_LIST, &capture, "PATH...", "files or directories of capture segments, plain or .zst", 0, 0, true},
+        {"capture", CLI_LIST, &capture, "PATH...",
+         "files or directories of capture segments, plain or .zst", 0, 0, true},
         {"model", CLI_TEXT, &model_path, "FILE", "the model file", 0, 0, true},
-        {"recall", CLI_NUMBER, &recall, "R", "recall target that sets the thresholds (default 0.97)", 0.01, 1, false},
-        {"geo", CLI_TEXT, &geo_path, "FILE.mmdb", "geo database for records without device.geo", 0, 0, false},
+        {"recall", CLI_NUMBER, &recall, "R",
+         "recall target that sets the thresholds (default 0.97)", 0.01, 1, false},
+        {"geo", CLI_TEXT, &geo_path, "FILE.mmdb", "geo database for records without device.geo", 0,
+         0, false},
         {"json", CLI_FLAG, &json, NULL, "one JSON document", 0, 0, false},
     };
     const struct cli_command command = {
-        "evaluate", "Shows per DSP what a model would have kept (recall) and withheld on captured traffic.",
+        "evaluate",
+        "Shows per DSP what a model would have kept (recall) and withheld on captured traffic.",
         "--capture PATH... --model FILE [--recall R] [--json]",
-        "Judge a model on traffic later than its training window ('bidsieve inspect' shows it), and on captures that\n"
-        "were sent without a filter or with exploration: what was withheld for certain has no outcome to judge by.",
-        options, sizeof(options) / sizeof(options[0])};
+        "Judge a model on traffic later than its training window ('bidsieve inspect' shows it), "
+        "and on captures that\n"
+        "were sent without a filter or with exploration: what was withheld for certain has no "
+        "outcome to judge by.",
+        options,
+        sizeof(options) / sizeof(options[0])};
     int status = cli_parse(&command, argc, argv);
     if (status != CLI_RUN) {
         cli_list_dispose(&capture);
@@ -250,8 +266,9 @@ int cmd_evaluate(int argc, char **argv)
         goto done;
     }
     if (e.skipped > 0)
-        fprintf(stderr, "bidsieve evaluate: left out %" PRIu64 " records that are not sound; first: %s\n", e.skipped,
-                e.first_fault);
+        fprintf(stderr,
+                "bidsieve evaluate: left out %" PRIu64 " records that are not sound; first: %s\n",
+                e.skipped, e.first_fault);
     status = 0;
 done:
     for (uint32_t d = 0; d < n; d++) {

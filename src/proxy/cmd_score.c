@@ -20,7 +20,8 @@ struct scoring {
     float *p;
 };
 
-static json_t *verdict(const struct scoring *s, const char *name, size_t name_len, int32_t dsp, float p)
+static json_t *verdict(const struct scoring *s, const char *name, size_t name_len, int32_t dsp,
+                       float p)
 {
     float threshold = NAN;
     if (dsp >= 0) {
@@ -35,7 +36,8 @@ static json_t *verdict(const struct scoring *s, const char *name, size_t name_le
                      !known || p >= threshold);
 }
 
-static json_t *score_record(struct scoring *s, const struct capture_record *record, const struct bid_request *r)
+static json_t *score_record(struct scoring *s, const struct capture_record *record,
+                            const struct bid_request *r)
 {
     struct geo_place place;
     geo_locate(s->geo, r, &place);
@@ -49,7 +51,8 @@ static json_t *score_record(struct scoring *s, const struct capture_record *reco
         }
     for (uint32_t i = 0; i < record->n_dsps; i++) {
         char name[256];
-        snprintf(name, sizeof(name), "%.*s", (int)record->dsps[i].dsp.len, record->dsps[i].dsp.base);
+        snprintf(name, sizeof(name), "%.*s", (int)record->dsps[i].dsp.len,
+                 record->dsps[i].dsp.base);
         int32_t d = predictor_find_dsp(s->model, name);
         json_array_append_new(list, verdict(s, name, strlen(name), d, d >= 0 ? s->p[d] : NAN));
     }
@@ -69,7 +72,8 @@ static int score_stdin(struct scoring *s, struct error *err)
         struct bid_request_error fault;
         arena_reset(&s->arena, 1 << 20);
         if (status > 0 && !bid_request_scan(&r, record.request, 0, &s->arena, &fault))
-            status = error_set(err, "request: %s%s%s", fault.path, fault.path[0] != '\0' ? ": " : "", fault.reason);
+            status = error_set(err, "request: %s%s%s", fault.path,
+                               fault.path[0] != '\0' ? ": " : "", fault.reason);
         if (status < 0) {
             fprintf(stderr, "bidsieve score: %s\n", err->text);
             failed = -1;
@@ -92,15 +96,20 @@ int cmd_score(int argc, char **argv)
     struct scoring s = {.recall = 0.97};
     const struct cli_option options[] = {
         {"model", CLI_TEXT, &model_path, "FILE", "the model file", 0, 0, true},
-        {"recall", CLI_NUMBER, &s.recall, "R", "recall target that sets the thresholds (default 0.97)", 0.01, 1, false},
-        {"geo", CLI_TEXT, &geo_path, "FILE.mmdb", "geo database for records without device.geo", 0, 0, false},
+        {"recall", CLI_NUMBER, &s.recall, "R",
+         "recall target that sets the thresholds (default 0.97)", 0.01, 1, false},
+        {"geo", CLI_TEXT, &geo_path, "FILE.mmdb", "geo database for records without device.geo", 0,
+         0, false},
     };
     const struct cli_command command = {
-        "score", "Reads capture records on stdin; prints for each the p, threshold and verdict per DSP.",
+        "score",
+        "Reads capture records on stdin; prints for each the p, threshold and verdict per DSP.",
         "--model FILE < records.ndjson",
-        "A record that names no DSPs (\"dsps\":[]) is scored for all DSPs of the model. A DSP that the model does not\n"
+        "A record that names no DSPs (\"dsps\":[]) is scored for all DSPs of the model. A DSP that "
+        "the model does not\n"
         "know, or that has no provable threshold, is sent: the filter fails open.",
-        options, sizeof(options) / sizeof(options[0])};
+        options,
+        sizeof(options) / sizeof(options[0])};
     int status = cli_parse(&command, argc, argv);
     if (status != CLI_RUN)
         return status;

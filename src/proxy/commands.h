@@ -1,4 +1,5 @@
-/* The subcommands: each cmd_<name>.c holds one. argv[0] is the command's name; the value is the exit status. */
+/* The subcommands: each cmd_<name>.c holds one. argv[0] is the command's name; the value is the
+ * exit status. */
 #ifndef PROXY_COMMANDS_H
 #define PROXY_COMMANDS_H
 

@@ -1,5 +1,6 @@
-/* A DSP integration on one loop. What the client was made from is hashed; a reload that changes none of it keeps the
- * link, with its warm connections. The rate cap may change without a new link. */
+/* A DSP integration on one loop. What the client was made from is hashed; a reload that changes
+ * none of it keeps the link, with its warm connections. The rate cap may change without a new link.
+ */
 #include "proxy/dsp_link.h"
 
 #include <stdio.h>
@@ -13,8 +14,8 @@ static uint64_t hash_string(const char *s, uint64_t seed)
 
 static uint64_t settings_hash(const struct config *c, const struct config_dsp *d)
 {
-    const uint64_t numbers[] = {d->connections_max, d->connect_timeout_ms, d->timeout_ms, d->tls_verify,
-                                c->limits.response_bytes_max};
+    const uint64_t numbers[] = {d->connections_max, d->connect_timeout_ms, d->timeout_ms,
+                                d->tls_verify, c->limits.response_bytes_max};
     uint64_t h = hash_bytes((struct bytes){(const char *)numbers, sizeof(numbers)}, 1);
     h = hash_string(d->url, h);
     h = hash_string(d->tls_ca_file, h);
@@ -24,13 +25,15 @@ static uint64_t settings_hash(const struct config *c, const struct config_dsp *d
     return h;
 }
 
-bool dsp_link_fits(const struct dsp_link *link, const struct config *config, const struct config_dsp *dsp)
+bool dsp_link_fits(const struct dsp_link *link, const struct config *config,
+                   const struct config_dsp *dsp)
 {
     return strcmp(link->name, dsp->name) == 0 && link->settings_hash == settings_hash(config, dsp);
 }
 
-static struct dsp_client *create_client(struct loop *loop, const struct config *c, const struct config_dsp *d,
-                                        uint32_t n_workers, struct error *err)
+static struct dsp_client *create_client(struct loop *loop, const struct config *c,
+                                        const struct config_dsp *d, uint32_t n_workers,
+                                        struct error *err)
 {
     struct dsp_client_options o;
     dsp_client_options_default(&o);
@@ -60,8 +63,9 @@ static struct dsp_client *create_client(struct loop *loop, const struct config *
     return client;
 }
 
-struct dsp_link *dsp_link_create(struct loop *loop, const struct config *config, const struct config_dsp *dsp,
-                                 uint32_t slot, uint32_t n_workers, struct error *err)
+struct dsp_link *dsp_link_create(struct loop *loop, const struct config *config,
+                                 const struct config_dsp *dsp, uint32_t slot, uint32_t n_workers,
+                                 struct error *err)
 {
     struct dsp_link *link = calloc(1, sizeof(*link));
     if (link == NULL || (link->name = strdup(dsp->name)) == NULL) {

@@ -1,5 +1,5 @@
-/* config/features.json, built into the binary so that `train` finds its default schema wherever it is started. The
- * build generates the definition. */
+/* config/features.json, built into the binary so that `train` finds its default schema wherever it
+ * is started. The build generates the definition. */
 #ifndef PROXY_FEATURES_DEFAULT_H
 #define PROXY_FEATURES_DEFAULT_H
 

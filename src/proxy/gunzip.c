@@ -25,8 +25,8 @@ void gunzip_destroy(struct gunzip *g)
     free(g);
 }
 
-enum gunzip_result gunzip_run(struct gunzip *g, struct bytes in, size_t bytes_max, struct arena *arena,
-                              struct bytes *out)
+enum gunzip_result gunzip_run(struct gunzip *g, struct bytes in, size_t bytes_max,
+                              struct arena *arena, struct bytes *out)
 {
     size_t room = in.len < bytes_max / 4 ? in.len * 4 : bytes_max;
     char *buffer = arena_alloc(arena, room + 1);
@@ -36,7 +36,8 @@ enum gunzip_result gunzip_run(struct gunzip *g, struct bytes in, size_t bytes_ma
     g->stream.avail_in = (uInt)in.len;
     for (;;) {
         g->stream.next_out = (Bytef *)buffer + have;
-        g->stream.avail_out = (uInt)(room + 1 - have); /* one byte more than allowed tells "full" from "more" */
+        g->stream.avail_out =
+            (uInt)(room + 1 - have); /* one byte more than allowed tells "full" from "more" */
         int status = inflate(&g->stream, Z_NO_FLUSH);
         have = room + 1 - g->stream.avail_out;
         if (have > bytes_max)

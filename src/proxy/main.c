@@ -20,8 +20,9 @@ static const struct {
 
 static void usage(FILE *out)
 {
-    fprintf(out, "bidsieve %s: sends a bid request only to the DSPs that are likely to bid.\n\n"
-                 "usage: bidsieve COMMAND [options]\n\n",
+    fprintf(out,
+            "bidsieve %s: sends a bid request only to the DSPs that are likely to bid.\n\n"
+            "usage: bidsieve COMMAND [options]\n\n",
             BIDSIEVE_VERSION);
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
         fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
@@ -34,7 +35,8 @@ int main(int argc, char **argv)
         usage(stderr);
         return 2;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
         usage(stdout);
         return 0;
     }

@@ -1,5 +1,6 @@
-/* The serving process. The main thread runs the admin loop; a thread waits for signals and posts them there; each worker
- * has a thread; each reload is built on a thread that ends with it. All state here belongs to the admin thread. */
+/* The serving process. The main thread runs the admin loop; a thread waits for signals and posts
+ * them there; each worker has a thread; each reload is built on a thread that ends with it. All
+ * state here belongs to the admin thread. */
 #include "proxy/process.h"
 
 #include <signal.h>
@@ -44,7 +45,8 @@ static void end_reload(struct reload *r)
     metrics_count_reload(p->metrics, ok);
     if (ok) {
         p->reloads_ok++;
-        log_write(p->log, LOG_INFO, "reload: generation %llu serves", (unsigned long long)r->generation);
+        log_write(p->log, LOG_INFO, "reload: generation %llu serves",
+                  (unsigned long long)r->generation);
     } else {
         p->reloads_failed++;
         log_write(p->log, LOG_ERROR, "reload refused, generation %llu serves on: %s",
@@ -88,18 +90,22 @@ static bool same_capture(const struct config *a, const struct config *b)
     if (a->capture.enabled != b->capture.enabled || !a->capture.enabled)
         return a->capture.enabled == b->capture.enabled;
     return strcmp(x->directory, y->directory) == 0 && x->compress == y->compress &&
-           x->segment_bytes_max == y->segment_bytes_max && x->segment_seconds_max == y->segment_seconds_max &&
-           x->queue_bytes_max == y->queue_bytes_max && x->directory_bytes_max == y->directory_bytes_max;
+           x->segment_bytes_max == y->segment_bytes_max &&
+           x->segment_seconds_max == y->segment_seconds_max &&
+           x->queue_bytes_max == y->queue_bytes_max &&
+           x->directory_bytes_max == y->directory_bytes_max;
 }
 
-/* What only the loops can find wrong (a CA file that does not load, say) is found before any of them is touched. */
+/* What only the loops can find wrong (a CA file that does not load, say) is found before any of
+ * them is touched. */
 static int try_links(struct process *p, const struct config *c, struct error *err)
 {
     for (uint32_t d = 0; d < c->n_dsps; d++) {
         struct error why;
         struct dsp_link *link = dsp_link_create(p->loop, c, &c->dsps[d], 0, p->n_workers, &why);
         if (link == NULL)
-            return error_set(err, "%s: dsps[%u] (%s): %.800s", c->path, d, c->dsps[d].name, why.text);
+            return error_set(err, "%s: dsps[%u] (%s): %.800s", c->path, d, c->dsps[d].name,
+                             why.text);
         dsp_link_release(link);
     }
     return 0;
@@ -107,7 +113,8 @@ static int try_links(struct process *p, const struct config *c, struct error *er
 
 static struct log_options log_settings(const struct config *c)
 {
-    return (struct log_options){.level = c->log.level, .json = c->log.json, .access_file = c->log.access_file};
+    return (struct log_options){
+        .level = c->log.level, .json = c->log.json, .access_file = c->log.access_file};
 }
 
 /* The last things that can fail: links, capture, logs. After them the workers adopt. */
@@ -172,7 +179,8 @@ static void start_reload(struct process *p)
     }
 }
 
-void process_reload(struct process *p, void (*done)(void *ctx, uint64_t generation, const char *error), void *ctx)
+void process_reload(struct process *p,
+                    void (*done)(void *ctx, uint64_t generation, const char *error), void *ctx)
 {
     struct reload *r = calloc(1, sizeof(*r));
     if (r == NULL)
@@ -193,7 +201,8 @@ void process_reload(struct process *p, void (*done)(void *ctx, uint64_t generati
 static void kill_workers(void *ctx)
 {
     struct process *p = ctx;
-    log_write(p->log, LOG_WARN, "stop: shutdown_timeout_ms is over, what is still in flight is dropped");
+    log_write(p->log, LOG_WARN,
+              "stop: shutdown_timeout_ms is over, what is still in flight is dropped");
     for (uint32_t i = 0; i < p->n_workers; i++)
         worker_kill(p->workers[i]);
 }
@@ -215,8 +224,9 @@ static void stop(struct process *p)
     log_write(p->log, LOG_INFO, "stop: no new connections, what is in flight is finished");
     for (uint32_t i = 0; i < p->n_workers; i++)
         worker_stop(p->workers[i]);
-    timer_set(p->loop, &p->stop_timer, loop_now_us() + (uint64_t)p->snapshot->config->stop_timeout_ms * 1000,
-              kill_workers, p);
+    timer_set(p->loop, &p->stop_timer,
+              loop_now_us() + (uint64_t)p->snapshot->config->stop_timeout_ms * 1000, kill_workers,
+              p);
 }
 
 /* ---- signals ---- */
@@ -274,7 +284,8 @@ static int create_workers(struct process *p, struct error *err)
     const struct config *c = p->snapshot->config;
     uint16_t port = c->listen.port;
     for (uint32_t i = 0; i < p->n_workers; i++) {
-        p->workers[i] = worker_create(i, p->n_workers, port, p->snapshot, p->metrics, p->capture, p->log, err);
+        p->workers[i] =
+            worker_create(i, p->n_workers, port, p->snapshot, p->metrics, p->capture, p->log, err);
         if (p->workers[i] == NULL)
             return -1;
         port = server_port(p->workers[i]->server); /* the first may have drawn a free one */
@@ -304,7 +315,8 @@ static int create(struct process *p, struct error *err)
     if (p->snapshot == NULL)
         return -1;
     const struct config *c = p->snapshot->config;
-    p->n_workers = c->listen.threads != 0 ? c->listen.threads : (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    p->n_workers =
+        c->listen.threads != 0 ? c->listen.threads : (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
     p->workers = calloc(p->n_workers, sizeof(*p->workers));
     p->threads = calloc(p->n_workers, sizeof(*p->threads));
     p->loop = loop_create(err);
@@ -330,10 +342,13 @@ static int create(struct process *p, struct error *err)
 static void announce(const struct process *p)
 {
     const struct config *c = p->snapshot->config;
-    log_write(p->log, LOG_INFO, "bidsieve %s: http://%s:%u/openrtb2/auction, admin http://%s:%u, %u loops, %u DSPs, model %s",
-              BIDSIEVE_VERSION, c->listen.host, server_port(p->workers[0]->server), c->admin.host, c->admin.port,
-              p->n_workers, c->n_dsps,
-              p->snapshot->model != NULL ? predictor_info(p->snapshot->model)->version : "none, every call is sent");
+    log_write(p->log, LOG_INFO,
+              "bidsieve %s: http://%s:%u/openrtb2/auction, admin http://%s:%u, %u loops, %u DSPs, "
+              "model %s",
+              BIDSIEVE_VERSION, c->listen.host, server_port(p->workers[0]->server), c->admin.host,
+              c->admin.port, p->n_workers, c->n_dsps,
+              p->snapshot->model != NULL ? predictor_info(p->snapshot->model)->version
+                                         : "none, every call is sent");
 }
 
 /* Reloads that the end of the process overtook. */

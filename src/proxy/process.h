@@ -1,5 +1,6 @@
-/* The serving process: workers, the snapshot in force, reloads, and how it ends. The main thread runs the admin loop; a
- * reload is built on a thread of its own, so that neither requests nor metrics wait for it. */
+/* The serving process: workers, the snapshot in force, reloads, and how it ends. The main thread
+ * runs the admin loop; a reload is built on a thread of its own, so that neither requests nor
+ * metrics wait for it. */
 #ifndef PROXY_PROCESS_H
 #define PROXY_PROCESS_H
 
@@ -27,8 +28,10 @@ struct process {
     struct timer stop_timer;
 };
 
-/* done(ctx, generation, NULL) or done(ctx, 0, error), later, on the admin thread. done may be NULL. */
-void process_reload(struct process *p, void (*done)(void *ctx, uint64_t generation, const char *error), void *ctx);
+/* done(ctx, generation, NULL) or done(ctx, 0, error), later, on the admin thread. done may be NULL.
+ */
+void process_reload(struct process *p,
+                    void (*done)(void *ctx, uint64_t generation, const char *error), void *ctx);
 
 /* The body of `serve`: returns the exit status. */
 int process_serve(const char *config_path);

@@ -13,7 +13,8 @@ struct progress {
 void progress_begin(struct progress *p);
 /* True a few times a second: the moment to call progress_show. Cheap. */
 bool progress_due(struct progress *p);
-__attribute__((format(printf, 2, 3))) void progress_show(struct progress *p, const char *format, ...);
+__attribute__((format(printf, 2, 3))) void progress_show(struct progress *p, const char *format,
+                                                         ...);
 void progress_end(struct progress *p); /* clears the line */
 
 #endif

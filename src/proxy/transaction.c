@@ -1,6 +1,7 @@
-/* The life of a bid request: checks of the HTTP message, one scan, one decision for all DSPs, caps, the auction's fan-out
- * with one shared payload, the answer, the capture record. All memory is the transaction's arena, which is kept for the
- * next one. The auction drives it through struct auction_io. */
+/* The life of a bid request: checks of the HTTP message, one scan, one decision for all DSPs, caps,
+ * the auction's fan-out with one shared payload, the answer, the capture record. All memory is the
+ * transaction's arena, which is kept for the next one. The auction drives it through struct
+ * auction_io. */
 #include "proxy/transaction.h"
 
 #include <inttypes.h>
@@ -9,6 +10,7 @@
 #include <time.h>
 
 #include "hash.h"
+#include "proxy/arena_text.h"
 
 enum { ARENA_BYTES_KEPT = 256 * 1024 };
 
@@ -20,7 +22,8 @@ struct call_context {
 
 struct transaction {
     struct worker *worker;
-    struct transaction *next, *previous; /* in the worker's active list; next also in its idle list */
+    struct transaction *next,
+        *previous; /* in the worker's active list; next also in its idle list */
     struct arena arena;
     struct view *view;
     struct exchange *exchange;
@@ -44,16 +47,17 @@ static void respond(struct worker *w, struct exchange *e, int status, struct byt
     exchange_respond(e, status, &json, body.len > 0 ? 1 : 0, body);
 }
 
-static void respond_error(struct worker *w, struct exchange *e, int status, const char *path, const char *reason)
+static void respond_error(struct worker *w, struct exchange *e, struct arena *arena, int status,
+                          const char *path, const char *reason)
 {
-    struct text *body = &w->line;
+    struct arena_text body;
     char error[400];
     snprintf(error, sizeof(error), "%s%s%s", path, path[0] != '\0' ? ": " : "", reason);
-    text_reset(body);
-    text_literal(body, "{\"error\":");
-    text_add_json(body, bytes_of(error));
-    text_literal(body, ",\"nbr\":2}");
-    respond(w, e, status, text_bytes(body));
+    arena_text_begin(&body, arena, 512);
+    arena_text_add_string(&body, "{\"error\":");
+    arena_text_add_json(&body, bytes_of(error));
+    arena_text_add_string(&body, ",\"nbr\":2}");
+    respond(w, e, status, arena_text_bytes(&body));
 }
 
 static struct transaction *transaction_take(struct worker *w)
@@ -135,7 +139,8 @@ static int read_body(struct transaction *t, const char **reason)
         *reason = "content-encoding must be gzip or identity";
         return 415;
     }
-    switch (gunzip_run(t->worker->gunzip, t->request.body, t->view->snapshot->config->limits.body_bytes_max, &t->arena,
+    switch (gunzip_run(t->worker->gunzip, t->request.body,
+                       t->view->snapshot->config->limits.body_bytes_max, &t->arena,
                        &t->request.body)) {
     case GUNZIP_OK:
         return 0;
@@ -202,7 +207,8 @@ static uint64_t io_now_us(void *ctx)
     return loop_now_us();
 }
 
-/* The body with `tmax` set to what is left: what stands before and behind the number is shared by all calls. */
+/* The body with `tmax` set to what is left: what stands before and behind the number is shared by
+ * all calls. */
 static void make_payload(struct transaction *t)
 {
     const struct bid_request *r = &t->request;
@@ -223,11 +229,13 @@ static int io_call(void *ctx, uint32_t dsp, uint32_t tmax_ms)
     if (t->payload == NULL)
         make_payload(t);
     char insert[32];
-    int len = snprintf(insert, sizeof(insert), t->request.tmax.len > 0 ? "%" PRIu32 : "\"tmax\":%" PRIu32 ",", tmax_ms);
+    int len = snprintf(insert, sizeof(insert),
+                       t->request.tmax.len > 0 ? "%" PRIu32 : "\"tmax\":%" PRIu32 ",", tmax_ms);
     struct call_context *c = &t->calls[dsp];
     c->transaction = t;
     c->dsp = dsp;
-    c->call = dsp_client_call(link->client, t->payload, (struct bytes){insert, (size_t)len}, t->time_header, on_answer, c);
+    c->call = dsp_client_call(link->client, t->payload, (struct bytes){insert, (size_t)len},
+                              t->time_header, on_answer, c);
     return 0;
 }
 
@@ -301,7 +309,10 @@ static void count(struct transaction *t, bool bid)
         called = called || a->outcome != OUTCOME_NOT_CALLED;
         metrics_auction_dsp(shard, t->view->links[d]->slot, a);
     }
-    metrics_add(&shard->auctions[bid ? AUCTION_BID : called ? AUCTION_NO_BID : AUCTION_NONE_CALLED], 1);
+    metrics_add(&shard->auctions[bid      ? AUCTION_BID
+                                 : called ? AUCTION_NO_BID
+                                          : AUCTION_NONE_CALLED],
+                1);
 }
 
 static void io_finished(void *ctx)
@@ -340,12 +351,12 @@ static void hold_auction(struct transaction *t)
     struct decision *decisions = arena_alloc(&t->arena, n * sizeof(*decisions));
     t->calls = arena_alloc(&t->arena, n * sizeof(*t->calls));
     memset(t->calls, 0, n * sizeof(*t->calls));
-    filter_decide(s->filter, t->view->scratch, &t->request, t->ts_ms, t->ts_ms >= s->model_stale_at_ms, &t->arena,
-                  &t->place, decisions);
+    filter_decide(s->filter, t->view->scratch, &t->request, t->ts_ms,
+                  t->ts_ms >= s->model_stale_at_ms, &t->arena, &t->place, decisions);
     apply_caps(t, decisions);
     metrics_filter_time(t->worker->shard, loop_now_us() - t->received_us);
-    t->auction = auction_create(&t->request, &s->config->auction, s->auction_dsps, n, decisions, &io, t, t->received_us,
-                                &t->arena);
+    t->auction = auction_create(&t->request, &s->config->auction, s->auction_dsps, n, decisions,
+                                &io, t, t->received_us, &t->arena);
     auction_start(t->auction);
 }
 
@@ -367,13 +378,14 @@ void transaction_begin(struct worker *w, struct exchange *e)
         status = 400;
         reason = "x-bidsieve-time must be milliseconds since the epoch";
     }
-    if (status == 0 && !bid_request_scan(&t->request, t->request.body, t->view->snapshot->config->limits.imps_max,
-                                         &t->arena, &fault)) {
+    if (status == 0 &&
+        !bid_request_scan(&t->request, t->request.body, t->view->snapshot->config->limits.imps_max,
+                          &t->arena, &fault)) {
         status = 400;
         reason = fault.reason;
     }
     if (status != 0) {
-        respond_error(w, e, status, fault.path, reason);
+        respond_error(w, e, &t->arena, status, fault.path, reason);
         transaction_end(t);
         return;
     }

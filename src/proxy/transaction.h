@@ -1,4 +1,5 @@
-/* A transaction: one bid request from the moment it is read until it is answered, captured and forgotten. */
+/* A transaction: one bid request from the moment it is read until it is answered, captured and
+ * forgotten. */
 #ifndef PROXY_TRANSACTION_H
 #define PROXY_TRANSACTION_H
 

@@ -1,6 +1,7 @@
-/* A worker. Reload: a view of the new snapshot is built on the worker's own thread, reusing every DSP link whose settings
- * did not change, and replaces the current one; transactions that began with the old view end with it, and the last one
- * frees it. Stop: the listener first, then what is in flight, then the loop. */
+/* A worker. Reload: a view of the new snapshot is built on the worker's own thread, reusing every
+ * DSP link whose settings did not change, and replaces the current one; transactions that began
+ * with the old view end with it, and the last one frees it. Stop: the listener first, then what is
+ * in flight, then the loop. */
 #include "proxy/worker.h"
 
 #include "proxy/transaction.h"
@@ -28,14 +29,15 @@ void view_release(struct view *v)
 }
 
 /* The link of the old view that still fits, or a new one. */
-static struct dsp_link *find_link(struct worker *w, const struct config *c, const struct config_dsp *dsp,
-                                  struct error *err)
+static struct dsp_link *find_link(struct worker *w, const struct config *c,
+                                  const struct config_dsp *dsp, struct error *err)
 {
     struct view *old = w->view;
     for (uint32_t d = 0; old != NULL && d < old->snapshot->config->n_dsps; d++)
         if (old->links[d] != NULL && dsp_link_fits(old->links[d], c, dsp))
             return dsp_link_acquire(old->links[d]);
-    return dsp_link_create(w->loop, c, dsp, metrics_dsp_slot(w->metrics, dsp->name), w->n_workers, err);
+    return dsp_link_create(w->loop, c, dsp, metrics_dsp_slot(w->metrics, dsp->name), w->n_workers,
+                           err);
 }
 
 /* Takes the snapshot's reference, also on failure. */
@@ -69,7 +71,8 @@ static void use_view(struct worker *w, struct view *v)
 {
     struct view *old = w->view;
     w->view = v;
-    w->in_flight_max = (v->snapshot->config->limits.in_flight_max + w->n_workers - 1) / w->n_workers;
+    w->in_flight_max =
+        (v->snapshot->config->limits.in_flight_max + w->n_workers - 1) / w->n_workers;
     view_release(old);
 }
 
@@ -90,7 +93,8 @@ static void adopt(void *arg)
     if (v != NULL)
         use_view(a->worker, v);
     else
-        log_write(a->worker->log, LOG_ERROR, "worker %u keeps the old configuration: %s", a->worker->id, err.text);
+        log_write(a->worker->log, LOG_ERROR, "worker %u keeps the old configuration: %s",
+                  a->worker->id, err.text);
     a->adopted(a->ctx);
     free(a);
 }
@@ -180,9 +184,9 @@ void worker_kill(struct worker *w)
 
 /* ---- life ---- */
 
-struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port, struct snapshot *snapshot,
-                             struct metrics *metrics, struct capture_writer *capture, struct log *log,
-                             struct error *err)
+struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port,
+                             struct snapshot *snapshot, struct metrics *metrics,
+                             struct capture_writer *capture, struct log *log, struct error *err)
 {
     const struct config *c = snapshot->config;
     struct worker *w = calloc(1, sizeof(*w));

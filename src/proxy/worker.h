@@ -1,5 +1,5 @@
-/* A worker: one event loop on one thread, with its own listener, DSP links, memory and counters. Workers share nothing
- * on the hot path but the immutable snapshot. */
+/* A worker: one event loop on one thread, with its own listener, DSP links, memory and counters.
+ * Workers share nothing on the hot path but the immutable snapshot. */
 #ifndef PROXY_WORKER_H
 #define PROXY_WORKER_H
 
@@ -11,7 +11,8 @@
 #include "proxy/snapshot.h"
 #include "proxy/text.h"
 
-/* What one worker needs to serve one snapshot. Counted: each transaction holds the view that it began with. */
+/* What one worker needs to serve one snapshot. Counted: each transaction holds the view that it
+ * began with. */
 struct view {
     struct snapshot *snapshot;
     struct filter_scratch *scratch;
@@ -29,7 +30,7 @@ struct worker {
     struct capture_writer *capture; /* or NULL */
     struct log *log;
     struct gunzip *gunzip;
-    struct text line; /* the capture record being written */
+    struct text line;                  /* the capture record being written */
     struct transaction *active, *idle; /* in flight; kept for reuse, with their memory */
     uint32_t in_flight, in_flight_max;
     struct timer tick;
@@ -38,15 +39,17 @@ struct worker {
     bool server_stopped;
 };
 
-/* Listens on `port` (0 = any). The snapshot is acquired. Services are borrowed. Any thread, before worker_run. */
-struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port, struct snapshot *snapshot,
-                             struct metrics *metrics, struct capture_writer *capture, struct log *log,
-                             struct error *err);
-void worker_run(struct worker *w);     /* the thread's body; returns after worker_stop has drained */
+/* Listens on `port` (0 = any). The snapshot is acquired. Services are borrowed. Any thread, before
+ * worker_run. */
+struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port,
+                             struct snapshot *snapshot, struct metrics *metrics,
+                             struct capture_writer *capture, struct log *log, struct error *err);
+void worker_run(struct worker *w); /* the thread's body; returns after worker_stop has drained */
 void worker_destroy(struct worker *w); /* after worker_run has returned */
 
-/* Any thread. The worker takes the snapshot (acquired by the caller for it) and the capture writer, and then calls
- * adopted(ctx) on its own thread: from then on it uses nothing else for new requests, nor another writer at all. */
+/* Any thread. The worker takes the snapshot (acquired by the caller for it) and the capture writer,
+ * and then calls adopted(ctx) on its own thread: from then on it uses nothing else for new
+ * requests, nor another writer at all. */
 void worker_adopt(struct worker *w, struct snapshot *snapshot, struct capture_writer *capture,
                   void (*adopted)(void *ctx), void *ctx);
 /* Any thread: stops listening, lets what is in flight end, then returns from worker_run. */
