@@ -81,13 +81,13 @@ struct metrics_dsp { /* of one shard and slot */
 struct metrics_shard {
     uint64_t requests[STATUS_COUNT];
     uint64_t auctions[AUCTION_RESULTS];
-    uint64_t in_flight;                 /* now */
-    uint64_t capture_skipped;           /* auctions that capture.sample left out */
-    uint64_t lag_us_max;                /* since the last scrape */
-    struct metrics_buckets request_us;  /* from read whole to answered */
-    struct metrics_buckets filter_us;   /* scan and decide */
+    uint64_t in_flight;                  /* now */
+    uint64_t capture_skipped;            /* auctions that capture.sample left out */
+    uint64_t lag_us_max;                 /* since the last scrape */
+    struct metrics_buckets request_us;   /* from read whole to answered */
+    struct metrics_buckets filter_us;    /* scan and decide */
     struct metrics_buckets price_micros; /* what winners pay, an imp each */
-    struct histogram request_histogram; /* for quantiles in /status */
+    struct histogram request_histogram;  /* for quantiles in /status */
     struct metrics_dsp *dsps[METRICS_DSPS_MAX];
 };
 
@@ -132,11 +132,11 @@ void metrics_lag(struct metrics_shard *s, uint64_t lag_us);
 /* What is not counted but is so at the moment of the scrape. */
 struct metrics_facts {
     uint64_t generation;
-    uint32_t dsps;               /* in the config */
-    const char *model_version;   /* NULL = none */
-    double model_age_seconds;    /* NAN = unknown */
+    uint32_t dsps;             /* in the config */
+    const char *model_version; /* NULL = none */
+    double model_age_seconds;  /* NAN = unknown */
     bool model_stale;
-    const char *currency;        /* of prices */
+    const char *currency;           /* of prices */
     struct capture_writer *capture; /* NULL = off */
 };
 /* Text exposition format 0.0.4, appended. */
@@ -148,7 +148,8 @@ struct metrics_dsp_totals {
     uint64_t connections[CONNECTION_STATES];
 };
 void metrics_dsp_totals(const struct metrics *m, uint32_t slot, struct metrics_dsp_totals *out);
-void metrics_request_times(const struct metrics *m, struct histogram *out); /* zeroed by the callee */
+void metrics_request_times(const struct metrics *m,
+                           struct histogram *out); /* zeroed by the callee */
 uint64_t metrics_in_flight(const struct metrics *m);
 
 #endif
