@@ -411,6 +411,12 @@ void config_document(FILE *out)
           out);
     document_table(out, config_dsp_keys, config_dsp_keys_n);
     fputs("Rules are what a DSP's contract excludes: they hold whatever the model thinks, and "
-          "before it is asked. A request\nmust pass every rule that is set.\n",
+          "before it is asked. A request\nmust pass every rule that is set.\n\n"
+          "## Features\n\n"
+          "[features.json](features.json) is the schema that `bidsieve train` takes when none is "
+          "named; a model carries its\nown. A feature names one of these sources:\n\n"
+          "| source | kind | |\n|---|---|---|\n",
           out);
+    for (const char *const *source = feature_sources(); *source != NULL; source++)
+        fprintf(out, "%s\n", *source);
 }
