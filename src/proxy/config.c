@@ -117,8 +117,9 @@ static int refuse_unknown(struct config_reader *r, const struct level *l, const 
 static void join_path(char *out, const char *path, const char *name)
 {
     size_t n = strlen(name);
-    bool plain = n <= 64 && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                         "0123456789_-.") == n;
+    bool plain = n >= 1 && n <= 64 &&
+                 strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                              "0123456789_-.") == n;
     struct config_shown shown = {""};
     if (!plain) { /* a stray key may hold anything */
         json_t *text = json_string(name);
