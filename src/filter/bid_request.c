@@ -43,13 +43,13 @@ static void scan_personal(struct scan *s, struct bytes *out, struct body_span *s
                           const char *path)
 {
     enum json_type type = json_peek(&s->j);
-    if (type == JSON_NULL) {
+    if (type == JSON_IS_NULL) {
         scan_skip(s);
-    } else if (type != JSON_STRING) {
+    } else if (type != JSON_IS_STRING) {
         scan_fault(s, "must be a string", "%s", path);
     } else {
         bool escaped = false;
-        if (!json_string(&s->j, out, &escaped))
+        if (!json_text(&s->j, out, &escaped))
             return;
         *span = span_of(s, *out);
         if (escaped)
@@ -133,7 +133,7 @@ static void device_count(struct scan *s, int32_t *out, const char *field)
 
 static void scan_sua(struct scan *s)
 {
-    s->r->device.sua = json_peek(&s->j) == JSON_OBJECT;
+    s->r->device.sua = json_peek(&s->j) == JSON_IS_OBJECT;
     scan_skip(s);
 }
 
@@ -390,7 +390,7 @@ static bool scan_property_member(struct scan *s, struct bytes key)
 static void scan_property(struct scan *s, enum channel channel, const char *name)
 {
     struct bytes key;
-    if (json_peek(&s->j) == JSON_OBJECT && s->r->channel != CHANNEL_NONE)
+    if (json_peek(&s->j) == JSON_IS_OBJECT && s->r->channel != CHANNEL_NONE)
         scan_fault(s, "at most one of site, app and dooh may be present", "%s", name);
     if (!scan_enter_object(s))
         return;
@@ -419,7 +419,7 @@ static void scan_regs_ext(struct scan *s, struct regs_ext *ext)
     struct bytes key;
     *ext = (struct regs_ext){.gdpr = -1};
     enum json_type type = json_peek(&s->j);
-    if (type != JSON_OBJECT && type != JSON_NULL && type != JSON_INVALID)
+    if (type != JSON_IS_OBJECT && type != JSON_IS_NULL && type != JSON_IS_INVALID)
         scan_fault(s, "must be an object", "regs.ext");
     if (!scan_enter_object(s))
         return;
@@ -540,10 +540,10 @@ static void scan_tmax(struct scan *s)
     if (!json_skip(&s->j, &raw))
         return;
     s->r->tmax = span_of(s, raw);
-    if (type == JSON_NULL)
+    if (type == JSON_IS_NULL)
         return;
     int64_t value;
-    if (type != JSON_NUMBER || !json_to_int(raw, &value) || value < 0)
+    if (type != JSON_IS_NUMBER || !json_to_int(raw, &value) || value < 0)
         scan_fault(s, "must be a whole number of milliseconds, 0 or more", "tmax");
     else
         s->r->tmax_ms = value;
@@ -649,7 +649,7 @@ static void scan_request(struct scan *s)
     struct bytes key;
     uint32_t seen = 0;
     enum json_type type = json_peek(&s->j);
-    if (type != JSON_OBJECT && type != JSON_INVALID)
+    if (type != JSON_IS_OBJECT && type != JSON_IS_INVALID)
         scan_fault(s, "must be a JSON object", "%s", "");
     if (!json_enter_object(&s->j))
         return;

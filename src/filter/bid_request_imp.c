@@ -243,7 +243,7 @@ static void scan_native(struct scan *s, struct draft *d)
     while (scan_key(s, &key)) {
         if (!KEY_IS(key, "request"))
             scan_skip(s);
-        else if (json_peek(&s->j) == JSON_OBJECT)
+        else if (json_peek(&s->j) == JSON_IS_OBJECT)
             json_skip(&s->j, &d->imp->native_request);
         else
             scan_text(s, &d->imp->native_request);

@@ -186,7 +186,7 @@ static void native_members(struct native *n, bool wrapped)
     uint32_t assets = 0;
     bool inside = false;
     while (scan_key(in, &key)) {
-        if (!wrapped && KEY_IS(key, "native") && json_peek(&in->j) == JSON_OBJECT &&
+        if (!wrapped && KEY_IS(key, "native") && json_peek(&in->j) == JSON_IS_OBJECT &&
             json_enter_object(&in->j)) {
             native_members(n, true);
             inside = true;

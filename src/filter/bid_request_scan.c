@@ -19,7 +19,7 @@ void scan_fault(struct scan *s, const char *reason, const char *path_format, ...
 
 bool scan_enter_object(struct scan *s)
 {
-    if (json_peek(&s->j) == JSON_OBJECT)
+    if (json_peek(&s->j) == JSON_IS_OBJECT)
         return json_enter_object(&s->j);
     scan_skip(s);
     return false;
@@ -27,7 +27,7 @@ bool scan_enter_object(struct scan *s)
 
 bool scan_enter_array(struct scan *s)
 {
-    if (json_peek(&s->j) == JSON_ARRAY)
+    if (json_peek(&s->j) == JSON_IS_ARRAY)
         return json_enter_array(&s->j);
     scan_skip(s);
     return false;
@@ -37,12 +37,12 @@ bool scan_text(struct scan *s, struct bytes *out)
 {
     *out = (struct bytes){NULL, 0};
     enum json_type type = json_peek(&s->j);
-    if (type != JSON_STRING) {
+    if (type != JSON_IS_STRING) {
         scan_skip(s);
-        return type == JSON_NULL;
+        return type == JSON_IS_NULL;
     }
     bool escaped = false;
-    if (json_string(&s->j, out, &escaped) && escaped)
+    if (json_text(&s->j, out, &escaped) && escaped)
         *out = json_unescape(*out, s->arena);
     return true;
 }
@@ -50,7 +50,7 @@ bool scan_text(struct scan *s, struct bytes *out)
 /* A number's whole value; false for whatever else, which is skipped. */
 static bool scan_int64(struct scan *s, int64_t *value)
 {
-    if (json_peek(&s->j) != JSON_NUMBER) {
+    if (json_peek(&s->j) != JSON_IS_NUMBER) {
         scan_skip(s);
         return false;
     }
@@ -80,15 +80,15 @@ bool scan_flag(struct scan *s, int8_t *out)
 {
     *out = -1;
     switch (json_peek(&s->j)) {
-    case JSON_TRUE:
+    case JSON_IS_TRUE:
         *out = 1;
         break;
-    case JSON_FALSE:
+    case JSON_IS_FALSE:
         *out = 0;
         break;
-    case JSON_NULL:
+    case JSON_IS_NULL:
         break;
-    case JSON_NUMBER: {
+    case JSON_IS_NUMBER: {
         int64_t value;
         if (!scan_int64(s, &value) || (value != 0 && value != 1))
             return false;
@@ -107,7 +107,7 @@ void scan_double(struct scan *s, double *out)
 {
     struct bytes raw;
     *out = NAN;
-    if (json_peek(&s->j) != JSON_NUMBER)
+    if (json_peek(&s->j) != JSON_IS_NUMBER)
         scan_skip(s);
     else if (json_number(&s->j, &raw))
         *out = json_to_double(raw);
@@ -168,9 +168,9 @@ bool scan_micros(struct scan *s, int64_t *out)
 {
     *out = 0;
     enum json_type type = json_peek(&s->j);
-    if (type != JSON_NUMBER) {
+    if (type != JSON_IS_NUMBER) {
         scan_skip(s);
-        return type == JSON_NULL;
+        return type == JSON_IS_NULL;
     }
     struct bytes raw;
     if (!json_number(&s->j, &raw))

@@ -236,25 +236,25 @@ void json_begin(struct json *j, struct bytes text)
 enum json_type json_peek(struct json *j)
 {
     if (j->error != NULL)
-        return JSON_INVALID;
+        return JSON_IS_INVALID;
     j->at = skip_space(j->at, j->end);
     if (j->at == j->end)
-        return JSON_INVALID;
+        return JSON_IS_INVALID;
     switch (*j->at) {
     case '{':
-        return JSON_OBJECT;
+        return JSON_IS_OBJECT;
     case '[':
-        return JSON_ARRAY;
+        return JSON_IS_ARRAY;
     case '"':
-        return JSON_STRING;
+        return JSON_IS_STRING;
     case 't':
-        return JSON_TRUE;
+        return JSON_IS_TRUE;
     case 'f':
-        return JSON_FALSE;
+        return JSON_IS_FALSE;
     case 'n':
-        return JSON_NULL;
+        return JSON_IS_NULL;
     default:
-        return *j->at == '-' || is_digit(*j->at) ? JSON_NUMBER : JSON_INVALID;
+        return *j->at == '-' || is_digit(*j->at) ? JSON_IS_NUMBER : JSON_IS_INVALID;
     }
 }
 
@@ -340,7 +340,7 @@ bool json_next_element(struct json *j)
     return true;
 }
 
-bool json_string(struct json *j, struct bytes *raw, bool *escaped)
+bool json_text(struct json *j, struct bytes *raw, bool *escaped)
 {
     if (j->error != NULL)
         return false;
