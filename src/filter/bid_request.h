@@ -101,7 +101,7 @@ struct bid_request {
         bool sua;                                 /* structured user agent present */
     } device;
 
-    struct { /* device.geo; a field absent there is taken from user.geo */
+    struct bid_request_geo { /* device.geo; a field absent there is taken from user.geo */
         struct bytes country, region, city, zip, metro;
         double lat, lon;         /* NAN */
         int32_t type, utcoffset; /* -1; INT32_MIN */

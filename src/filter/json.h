@@ -6,13 +6,15 @@
  *   json_enter_object(&j);
  *   struct bytes key;
  *   while (json_next_key(&j, &key)) {
- *       if (bytes_is(key, "id")) json_string(&j, &id); else json_skip(&j, NULL);
+ *       if (bytes_is(key, "id")) json_text(&j, &id); else json_skip(&j, NULL);
  *   }
  *   if (!json_finish(&j)) ... j.error, j.at - j.base
  *
  * After the first fault every call fails and moves nothing, so that a caller may check once at the
  * end. Depth is bounded by JSON_DEPTH_MAX. Strings must be valid UTF-8; escapes are validated, and
- * decoded only on demand. */
+ * decoded only on demand.
+ *
+ * Names keep clear of jansson's (json_string, JSON_OBJECT, ...), with which it shares programs. */
 #ifndef FILTER_JSON_H
 #define FILTER_JSON_H
 
@@ -25,21 +27,22 @@
 enum { JSON_DEPTH_MAX = 128 };
 
 enum json_type {
-    JSON_INVALID, /* a fault, or the end of the text */
-    JSON_OBJECT,
-    JSON_ARRAY,
-    JSON_STRING,
-    JSON_NUMBER,
-    JSON_TRUE,
-    JSON_FALSE,
-    JSON_NULL
+    JSON_IS_INVALID, /* a fault, or the end of the text */
+    JSON_IS_OBJECT,
+    JSON_IS_ARRAY,
+    JSON_IS_STRING,
+    JSON_IS_NUMBER,
+    JSON_IS_TRUE,
+    JSON_IS_FALSE,
+    JSON_IS_NULL
 };
 
 struct json {
     const char *base, *at, *end;
     const char *error; /* NULL while all is well; a constant phrase, e.g. "expected ',' or '}'" */
     uint32_t depth;
-    bool first; /* no member read yet in the innermost object or array */
+    bool first;       /* no member read yet in the innermost object or array */
+    bool key_escaped; /* the last key holds a backslash: compare it with json_key_is */
 };
 
 void json_begin(struct json *j, struct bytes text);
@@ -48,15 +51,17 @@ void json_begin(struct json *j, struct bytes text);
 enum json_type json_peek(struct json *j);
 
 bool json_enter_object(struct json *j);
-/* The next member's key, raw between its quotes (compare with json_key_is when escapes matter);
- * false at '}', which is consumed, or on a fault. */
+/* The next member's key, raw between its quotes; its value must be read or skipped before the next
+ * call. False at '}', which is consumed, or on a fault. */
 bool json_next_key(struct json *j, struct bytes *key);
+/* Whether a raw key, its escapes decoded, is this text. */
+bool json_key_is(struct bytes raw, const char *text);
 
 bool json_enter_array(struct json *j);
 bool json_next_element(struct json *j); /* false at ']', consumed, or on a fault */
 
 /* Raw bytes between the quotes. *escaped (may be NULL) says whether a backslash is among them. */
-bool json_string(struct json *j, struct bytes *raw, bool *escaped);
+bool json_text(struct json *j, struct bytes *raw, bool *escaped);
 bool json_number(struct json *j, struct bytes *raw);
 /* Skips one value of any type, validating it. *raw (may be NULL) gets its whole text, quotes and
  * brackets included. */
