@@ -1,7 +1,7 @@
 /* Features: from a bid request, its place and its time to slots and numbers. The one
  * implementation, for training, evaluation and serving. What a feature may read is closed: this
- * file's table of named sources (docs in config/README.md). A schema file picks sources, dims and
- * vocabulary bounds:
+ * file's table of named sources (docs/features.md lists them). A schema file picks sources, dims
+ * and vocabulary bounds:
  *
  *   {"features": [
  *     {"name": "dsp", "source": "dsp", "dim": 16},
@@ -37,7 +37,9 @@ void features_extract(const struct schema *s, const struct bid_request *r,
                       const struct geo_place *place, int64_t ts_ms, struct arena *arena,
                       struct raw_features *out);
 
-/* One line a source, for docs and error messages; NULL ends it. */
+/* A row of a Markdown table a source, name, kind, meaning: what docs/features.md lists; NULL ends
+ * it.
+ */
 const char *const *feature_sources(void);
 
 #endif

@@ -47,23 +47,39 @@ struct network_shape {
 uint32_t network_shape_slots(const struct network_shape *s); /* sum over all features but the DSP */
 uint32_t network_shape_inputs(const struct network_shape *s); /* sum of dims, plus n_numeric */
 int network_shape_copy(struct network_shape *to, const struct network_shape *from);
+/* -1 and a line that says which part is out of bounds (dims, hidden sizes, the DSP feature, the sum
+ * of it all). Everything below takes only shapes that pass. */
+int network_shape_check(const struct network_shape *s, struct error *err);
 void network_shape_dispose(struct network_shape *s);
 
-/* Parameters, writable; one float block with named pointers into it, PyTorch's orientation. */
+/* Limits of a shape. */
+enum {
+    NETWORK_FEATURES_MAX = 256,
+    NETWORK_DIM_MAX = 1024,
+    NETWORK_SLOTS_MAX = 1024,
+    NETWORK_HIDDEN_MAX = 16384,
+    NETWORK_DSPS_MAX = 65535, /* struct examples holds DSPs in 16 bits */
+    NETWORK_NAME_BYTES = 80,  /* "embedding." and the longest feature name */
+};
+
+/* Parameters, writable; one float block with named pointers into it, PyTorch's orientation. The
+ * dense ones (hidden and output) come first, each starts on a cache line, gaps are zero. */
 struct network {
     struct network_shape shape;
     float *block;
-    size_t block_floats;
-    float **embedding;                    /* [n_features] -> [values, dim] */
-    float **wide;                         /* [n_features] -> [values, n_dsps] or NULL */
-    float *hidden1_weight, *hidden1_bias; /* [hidden1, inputs], [hidden1] */
-    float *hidden2_weight, *hidden2_bias; /* [hidden2, hidden1], [hidden2] */
-    float *output_weight, *output_bias;   /* [2, hidden2], [2] */
-    float negative_rate;                  /* share of negatives that training kept, in (0, 1] */
+    size_t block_floats, dense_floats;
+    char (*tensor_names)[NETWORK_NAME_BYTES]; /* [2 n_features]: embedding.<f>, wide.<f> */
+    float **embedding;                        /* [n_features] -> [values, dim] */
+    float **wide;                             /* [n_features] -> [values, n_dsps] or NULL */
+    float *hidden1_weight, *hidden1_bias;     /* [hidden1, inputs], [hidden1] */
+    float *hidden2_weight, *hidden2_bias;     /* [hidden2, hidden1], [hidden2] */
+    float *output_weight, *output_bias;       /* [2, hidden2], [2] */
+    float negative_rate;                      /* share of negatives that training kept, in (0, 1] */
 };
 
 struct network *network_create(const struct network_shape *shape,
                                uint64_t seed); /* random init; NULL: no memory */
+struct network *network_create_zero(const struct network_shape *shape);
 void network_destroy(struct network *n);
 
 /* ---- serving ---- */
@@ -83,7 +99,9 @@ void scorer_scratch_destroy(struct scorer_scratch *scratch);
 
 /* slots[network_shape_slots]: each feature's slots in schema order, the DSP feature left out; an
  * index out of range counts as VALUE_UNKNOWN. numeric[n_numeric], finite. dsps[n]: DSP indices (row
- * minus VALUE_FIRST) below n_dsps. p[n] gets the probabilities of a bid. Allocates nothing. */
+ * minus VALUE_FIRST) below n_dsps. p[n] gets the probabilities of a bid. Allocates nothing. What
+ * overflows (inf - inf) is 1: no number is no reason to withhold a call. Machines agree to about
+ * 1e-5 of the value, not to the bit: their kernels round differently. */
 void scorer_score(const struct scorer *s, struct scorer_scratch *scratch, const uint32_t *slots,
                   const float *numeric, const uint32_t *dsps, uint32_t n, float *p);
 

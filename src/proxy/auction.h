@@ -23,6 +23,9 @@ struct auction_settings {
     uint32_t timeout_ms,
         network_margin_ms;              /* deadline = min(tmax, timeout) - margin, at least 1 ms */
     const struct currency_rates *rates; /* or NULL */
+    bool deals_first;  /* a bid for a deal beats one without, whatever their prices */
+    bool fire_notices; /* auction_notices is used: burl, and nurl where adm is there, are not passed
+                          on */
 };
 
 struct auction_dsp_settings {
@@ -64,6 +67,7 @@ enum bid_refusal {
     BID_UNKNOWN_DEAL,
     BID_SEAT_NOT_ALLOWED,
     BID_NO_MARKUP, /* neither adm nor nurl */
+    BID_TOO_MANY,  /* beyond the bids read of one answer */
     BID_REFUSALS
 };
 const char *bid_refusal_name(enum bid_refusal r);
@@ -96,6 +100,14 @@ void auction_on_timer(struct auction *a);
 void auction_abort(struct auction *a);
 void auction_destroy(struct auction *a); /* what is not in the arena (parsed answers) */
 
+/* Why a DSP whose decision was to send was not called after all. */
+enum auction_skip {
+    SKIP_NONE,
+    SKIP_REFUSED,    /* io.call said so; decision.why is what it said */
+    SKIP_NO_TIME,    /* nothing was left before the deadline, or too little for a secondary */
+    SKIP_NOT_NEEDED, /* a secondary, and the primaries brought a bid */
+};
+
 /* After the end: */
 struct auction_dsp {
     struct decision
@@ -107,22 +119,56 @@ struct auction_dsp {
     int64_t paid_micros;  /* sum over imps won */
     bool won;
     uint16_t refused[BID_REFUSALS]; /* bids refused, by reason */
+    enum auction_skip skip;
+    int nbr;         /* the DSP's no-bid reason; -1 none */
+    uint32_t n_bids; /* valid ones */
 };
 const struct auction_dsp *auction_dsp(const struct auction *a, uint32_t dsp);
 
 /* The BidResponse, in the arena; {NULL, 0} = no bid (204). Prices are what the winner pays. */
 struct bytes auction_response(const struct auction *a, struct arena *arena);
+/* The same with "ext":<ext>, a JSON object's text; then there is an answer even without a bid. */
+struct bytes auction_response_ext(const struct auction *a, struct bytes ext, struct arena *arena);
+/* Why each (DSP, imp) brought nothing: a JSON array of SeatNonBid objects, as in IAB's community
+ * extension "seat-non-bid", for ext.seatnonbid. */
+struct bytes auction_seatnonbid(const struct auction *a, struct arena *arena);
+struct bytes auction_currency(const struct auction *a);
+
+/* Win and billing notices, for when we fire them (settings.fire_notices): macros filled in. */
+struct auction_notice {
+    uint32_t dsp;
+    struct bytes imp_id, bid_id;
+    struct bytes nurl; /* {NULL, 0} absent, or left to the caller because it brings the markup */
+    struct bytes burl; /* {NULL, 0} absent */
+};
+typedef void (*auction_notice_cb)(void *ctx, const struct auction_notice *n);
+void auction_notices(const struct auction *a, struct arena *arena, auction_notice_cb cb, void *ctx);
+
+/* Every bid that was refused or lost. */
+struct auction_loss {
+    uint32_t dsp;
+    struct bytes imp_id, bid_id; /* as the bid has them */
+    enum bid_refusal refusal;    /* BID_VALID: it lost the auction */
+    int loss_code;               /* OpenRTB's */
+    struct bytes lurl;           /* {NULL, 0} absent; macros filled in */
+};
+typedef void (*auction_loss_cb)(void *ctx, const struct auction_loss *l);
+void auction_losses(const struct auction *a, struct arena *arena, auction_loss_cb cb, void *ctx);
 
 /* ---- the price of one imp, by itself ---- */
 struct contender {
     uint32_t dsp;
     int64_t price_micros, floor_micros; /* its own floor: the imp's or its deal's */
     bool first_price;                   /* a deal's `at` may differ from the auction's */
+    bool fixed_price; /* a deal's `at` is 3: its floor is the agreed price; without one, its bid */
     uint8_t priority; /* a higher one wins whatever the price: 1 deal in a private auction... */
     uint64_t tie;     /* higher wins among equal prices: hash of (auction id, DSP name) */
 };
-/* The winner's index, or -1. *paid: first price, or max(own floor, the best of another DSP +
- * increment), never above its own bid; alone over the floor it pays the floor. */
+/* The winner's index, or -1. *paid: first price, or max(own floor, the best of another DSP at the
+ * same priority + increment), never above its own bid; alone over the floor it pays the floor, and
+ * alone without a floor the increment. */
 int clearing(const struct contender *c, uint32_t n, int64_t increment_micros, int64_t *paid_micros);
+/* The winner alone; *rival: the best price of another DSP at its priority, 0 = none. */
+int clearing_winner(const struct contender *c, uint32_t n, int64_t *rival_micros);
 
 #endif

@@ -8,6 +8,8 @@
 
 #include "bytes.h"
 #include "error.h"
+#include "filter/bid_request.h"
+#include "proxy/text.h"
 
 /* ---- reading ---- */
 struct capture_dsp {
@@ -42,6 +44,38 @@ void capture_reader_close(struct capture_reader *r);
 int capture_next(struct capture_reader *r, struct capture_record *out, struct error *err);
 double capture_progress(const struct capture_reader *r); /* share of bytes read, 0..1 */
 uint64_t capture_torn(const struct capture_reader *r);
+
+/* ---- building a line ---- (capture_line.c; one thread a text, nothing allocated once it has
+ * grown)
+ *
+ *   text_reset(&line);
+ *   capture_line_begin(&line, ts_ms, r.id, r.body, masks, capture_masks(&r, true, true, masks),
+ * ...); capture_line_dsp(&line, &dsp)... capture_line_end(&line); capture_append(writer,
+ * text_bytes(&line)); */
+enum capture_mask_kind {
+    CAPTURE_MASK_IP, /* an IPv4 address loses its last octet, an IPv6 address all but its first 48
+                        bits; what is neither becomes "" */
+    CAPTURE_MASK_ID  /* 16 hex digits of a hash, the same for the same id everywhere; "" and the
+                        all-zero id stay as they are */
+};
+struct capture_mask {
+    struct body_span span; /* inside the quotes */
+    enum capture_mask_kind kind;
+};
+enum { CAPTURE_MASKS_MAX = 5 };
+/* The spans to mask, in the order of the body; returns how many. */
+uint32_t capture_masks(const struct bid_request *r, bool mask_ip, bool mask_ids,
+                       struct capture_mask out[CAPTURE_MASKS_MAX]);
+/* auction: decoded; {NULL,0} = null. request: valid JSON, as it came; line breaks in it become
+ * spaces. masks: in the order of the body. model: NULL = null. */
+void capture_line_begin(struct text *line, int64_t ts_ms, struct bytes auction,
+                        struct bytes request, const struct capture_mask *masks, uint32_t n_masks,
+                        const char *model, uint64_t generation);
+/* p, threshold and propensity are written as the shortest decimals that read back as the same
+ * float; price and paid to the micro. What holds the value for "absent" is left out, and so is a
+ * propensity of 1, a latency of a call not sent, won = false. */
+void capture_line_dsp(struct text *line, const struct capture_dsp *d);
+void capture_line_end(struct text *line); /* with the '\n' */
 
 /* ---- writing ---- */
 struct capture_options {

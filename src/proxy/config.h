@@ -7,6 +7,7 @@
 #include "filter/decision.h"
 #include "proxy/auction.h"
 #include "proxy/capture.h"
+#include "proxy/log.h"
 #include "proxy/net/dsp_client.h"
 
 enum { CONFIG_DSPS_MAX = 512 };
@@ -26,7 +27,6 @@ struct config_dsp {
 };
 
 enum clock_source { CLOCK_SOURCE_WALL, CLOCK_SOURCE_HEADER };
-enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 struct config {
     char *path;
@@ -70,6 +70,10 @@ struct config {
     uint32_t stop_timeout_ms; /* drain at SIGTERM: "shutdown_timeout_ms" */
     struct config_dsp *dsps;
     uint32_t n_dsps;
+    /* All sets that the DSPs' rules point to: a list in `defaults`, or a file that several name, is
+     * held once. So no rules are disposed of but by config_destroy. */
+    struct string_set **sets;
+    uint32_t n_sets;
 };
 
 struct config *config_load(const char *path, struct error *err);

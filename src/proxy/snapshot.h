@@ -10,9 +10,11 @@
 struct snapshot {
     uint64_t generation;
     struct config *config;
-    struct geo *geo;              /* or NULL */
-    struct predictor *model;      /* or NULL */
-    struct currency_rates *rates; /* or NULL */
+    struct geo *geo;                      /* or NULL */
+    struct predictor *model;              /* or NULL */
+    struct currency_rates *rates;         /* or NULL */
+    const char **dsp_names;               /* [config->n_dsps]; what the filter borrows */
+    struct filter_settings *dsp_settings; /* [config->n_dsps]; the rules are the config's */
     struct filter *filter;
     struct auction_dsp_settings *auction_dsps; /* [config->n_dsps] */
     int64_t model_stale_at_ms;                 /* INT64_MAX = never */
@@ -23,5 +25,9 @@ struct snapshot {
 struct snapshot *snapshot_build(const char *config_path, uint64_t generation, struct error *err);
 struct snapshot *snapshot_acquire(struct snapshot *s); /* any thread that holds a reference */
 void snapshot_release(struct snapshot *s);             /* NULL is fine; the last one frees */
+
+/* When a model whose training data ended at window_to_ms is too old to use. A window that is not
+ * known (-1) and an age of 0 never are. */
+int64_t snapshot_stale_at_ms(int64_t window_to_ms, double max_age_hours);
 
 #endif

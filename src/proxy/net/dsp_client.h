@@ -61,6 +61,8 @@ const char *dsp_result_name(enum dsp_result r);
 typedef void (*dsp_call_cb)(void *ctx, enum dsp_result result, int status, struct bytes body);
 
 struct dsp_call;
+/* Whether a call started now would find a connection, or room for a new one. */
+bool dsp_client_has_room(const struct dsp_client *c);
 /* Starts one POST. The callback comes exactly once, never inside this call, and never after
  * dsp_call_cancel. The client has no deadline of its own: the caller cancels. insert (up to 64
  * bytes) is copied, as are the extra header lines ("Name: value\r\n"..., up to 512 bytes; may be

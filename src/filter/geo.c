@@ -1,0 +1,217 @@
+/* What the request itself says about its place is believed; the database is asked only when the
+ * request names no country that exists. Then the database answers for every field that is still
+ * absent, so that a place never mixes two countries.
+ *
+ * The database is a file from outside: whatever in it does not read back as the type it should have
+ * counts as absent, and an entry without a country counts as no entry. */
+#include "filter/geo.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <math.h>
+#include <maxminddb.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "filter/country.h"
+#include "filter/digits.h"
+
+enum { UTCOFFSET_MINUTES_MAX = 14 * 60, TEXT_BYTES_MAX = 256 };
+
+struct geo {
+    MMDB_s db;
+};
+
+struct geo *geo_open(const char *path, struct error *err)
+{
+    struct geo *g = calloc(1, sizeof(*g));
+    if (g == NULL) {
+        error_set(err, "%s: out of memory", path);
+        return NULL;
+    }
+    int status = MMDB_open(path, MMDB_MODE_MMAP, &g->db);
+    if (status != MMDB_SUCCESS) {
+        const char *why =
+            status == MMDB_IO_ERROR || status == MMDB_FILE_OPEN_ERROR ? strerror(errno) : "";
+        error_set(err, "%s: not a usable MaxMind database: %s%s%s", path, MMDB_strerror(status),
+                  *why != '\0' ? ": " : "", why);
+        free(g);
+        return NULL;
+    }
+    return g;
+}
+
+void geo_close(struct geo *g)
+{
+    if (g == NULL)
+        return;
+    MMDB_close(&g->db);
+    free(g);
+}
+
+/* ---- one entry of the database ---- */
+
+static bool value_at(MMDB_entry_s *entry, const char *const *path, MMDB_entry_data_s *data)
+{
+    return MMDB_aget_value(entry, data, path) == MMDB_SUCCESS && data->has_data;
+}
+
+static struct bytes text_at(MMDB_entry_s *entry, const char *const *path)
+{
+    MMDB_entry_data_s data;
+    if (!value_at(entry, path, &data) || data.type != MMDB_DATA_TYPE_UTF8_STRING ||
+        data.data_size == 0 || data.data_size > TEXT_BYTES_MAX)
+        return (struct bytes){NULL, 0};
+    return (struct bytes){data.utf8_string, data.data_size};
+}
+
+static double double_at(MMDB_entry_s *entry, const char *const *path)
+{
+    MMDB_entry_data_s data;
+    if (!value_at(entry, path, &data))
+        return NAN;
+    if (data.type == MMDB_DATA_TYPE_DOUBLE)
+        return data.double_value;
+    return data.type == MMDB_DATA_TYPE_FLOAT ? (double)data.float_value : NAN;
+}
+
+static struct bytes metro_at(MMDB_entry_s *entry)
+{
+    static const char *const path[] = {"location", "metro_code", NULL};
+    MMDB_entry_data_s data;
+    uint32_t code = 0;
+    if (value_at(entry, path, &data)) {
+        if (data.type == MMDB_DATA_TYPE_UINT16)
+            code = data.uint16;
+        else if (data.type == MMDB_DATA_TYPE_UINT32)
+            code = data.uint32;
+    }
+    return code > 0 && code <= DIGITS_STATIC_MAX ? digits(code) : (struct bytes){NULL, 0};
+}
+
+static bool address_parse(struct bytes text, struct sockaddr_storage *out)
+{
+    char buffer[INET6_ADDRSTRLEN + 1];
+    if (text.len == 0 || text.len >= sizeof(buffer) || memchr(text.base, '\0', text.len) != NULL)
+        return false;
+    memcpy(buffer, text.base, text.len);
+    buffer[text.len] = '\0';
+
+    memset(out, 0, sizeof(*out));
+    struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+    if (inet_pton(AF_INET, buffer, &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        return true;
+    }
+    struct in6_addr address;
+    if (inet_pton(AF_INET6, buffer, &address) != 1)
+        return false;
+    if (IN6_IS_ADDR_V4MAPPED(&address)) {
+        memcpy(&v4->sin_addr, address.s6_addr + 12, 4);
+        v4->sin_family = AF_INET;
+    } else {
+        v6->sin6_addr = address;
+        v6->sin6_family = AF_INET6;
+    }
+    return true;
+}
+
+static bool find_entry(const struct geo *g, struct bytes ip, MMDB_entry_s *entry)
+{
+    struct sockaddr_storage address;
+    if (!address_parse(ip, &address))
+        return false;
+    int status = MMDB_SUCCESS;
+    MMDB_lookup_result_s found =
+        MMDB_lookup_sockaddr(&g->db, (const struct sockaddr *)&address, &status);
+    *entry = found.entry;
+    return status == MMDB_SUCCESS && found.found_entry;
+}
+
+/* ---- the place ---- */
+
+static double degrees_or_absent(double x, double max)
+{
+    return isfinite(x) && fabs(x) <= max ? x : NAN;
+}
+
+/* A pair or nothing; 0,0 is what a client sends that does not know. */
+static void coordinates_set(struct geo_place *out, double lat, double lon)
+{
+    lat = degrees_or_absent(lat, 90);
+    lon = degrees_or_absent(lon, 180);
+    bool known = !isnan(lat) && !isnan(lon) && !(lat == 0 && lon == 0);
+    out->lat = known ? lat : NAN;
+    out->lon = known ? lon : NAN;
+}
+
+static void fill(struct bytes *field, struct bytes value)
+{
+    if (field->len == 0)
+        *field = value;
+}
+
+static void fill_from_database(const struct geo *g, struct bytes ip, struct geo_place *out)
+{
+    static const char *const country[] = {"country", "iso_code", NULL};
+    static const char *const registered[] = {"registered_country", "iso_code", NULL};
+    static const char *const region[] = {"subdivisions", "0", "iso_code", NULL};
+    static const char *const city[] = {"city", "names", "en", NULL};
+    static const char *const zip[] = {"postal", "code", NULL};
+    static const char *const lat[] = {"location", "latitude", NULL};
+    static const char *const lon[] = {"location", "longitude", NULL};
+
+    MMDB_entry_s entry;
+    if (!find_entry(g, ip, &entry))
+        return;
+    struct bytes code = country_alpha3(text_at(&entry, country));
+    if (code.len == 0)
+        code = country_alpha3(text_at(&entry, registered));
+    if (code.len == 0)
+        return;
+    out->country = code;
+    out->from_database = true;
+    fill(&out->region, text_at(&entry, region));
+    fill(&out->city, text_at(&entry, city));
+    fill(&out->zip, text_at(&entry, zip));
+    fill(&out->metro, metro_at(&entry));
+    if (isnan(out->lat))
+        coordinates_set(out, double_at(&entry, lat), double_at(&entry, lon));
+}
+
+/* ISO 3166-2 ("US-CA") and its last part alone ("CA") are both in use. */
+static struct bytes region_without_country(struct bytes region, struct bytes country)
+{
+    struct bytes alpha2 = country_alpha2(country);
+    if (alpha2.len == 2 && region.len > 3 && region.base[2] == '-' &&
+        (region.base[0] | 32) == (alpha2.base[0] | 32) &&
+        (region.base[1] | 32) == (alpha2.base[1] | 32))
+        return (struct bytes){region.base + 3, region.len - 3};
+    return region;
+}
+
+static int32_t utcoffset(int32_t of_request, double lon)
+{
+    if (of_request >= -UTCOFFSET_MINUTES_MAX && of_request <= UTCOFFSET_MINUTES_MAX)
+        return of_request;
+    return isnan(lon) ? 0 : (int32_t)lround(lon / 15) * 60;
+}
+
+void geo_locate(const struct geo *g, const struct bid_request *r, struct geo_place *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->country = country_alpha3(r->geo.country);
+    out->region = r->geo.region;
+    out->city = r->geo.city;
+    out->zip = r->geo.zip;
+    out->metro = r->geo.metro;
+    coordinates_set(out, r->geo.lat, r->geo.lon);
+    if (out->country.len == 0 && g != NULL) {
+        fill_from_database(g, r->device.ip, out);
+        if (!out->from_database)
+            fill_from_database(g, r->device.ipv6, out);
+    }
+    out->region = region_without_country(out->region, out->country);
+    out->utcoffset_min = utcoffset(r->geo.utcoffset, out->lon);
+}

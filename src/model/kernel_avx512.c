@@ -1,0 +1,103 @@
+/* AVX-512: a panel is one register. 8 rows against up to 3 panels keep 24 sums of the 32 registers;
+ * remainders of rows and panels take smaller blocks of the same code. */
+#include "model/kernel.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+enum { LANES = 16, ROWS = 8, PANELS = 3 };
+
+static inline __mmask16 tail_mask(size_t n)
+{
+    return (__mmask16)((1u << n) - 1);
+}
+
+static void avx512_add_scaled(float *restrict y, const float *restrict x, float scale, size_t n)
+{
+    __m512 factor = _mm512_set1_ps(scale);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        _mm512_storeu_ps(y + i,
+                         _mm512_fmadd_ps(factor, _mm512_loadu_ps(x + i), _mm512_loadu_ps(y + i)));
+    if (i < n) {
+        __mmask16 mask = tail_mask(n - i);
+        __m512 sum = _mm512_fmadd_ps(factor, _mm512_maskz_loadu_ps(mask, x + i),
+                                     _mm512_maskz_loadu_ps(mask, y + i));
+        _mm512_mask_storeu_ps(y + i, mask, sum);
+    }
+}
+
+static void avx512_relu_sum(float *restrict y, const float *restrict a, const float *restrict b,
+                            size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        __mmask16 mask = n - i >= LANES ? (__mmask16)0xffff : tail_mask(n - i);
+        __m512 sum =
+            _mm512_add_ps(_mm512_maskz_loadu_ps(mask, a + i), _mm512_maskz_loadu_ps(mask, b + i));
+        _mm512_mask_storeu_ps(y + i, mask, _mm512_max_ps(sum, _mm512_setzero_ps()));
+    }
+}
+
+/* Inlined with constant `rows` and `panels`, so that sum[][] lives in registers. */
+static inline __attribute__((always_inline)) void block(const struct kernel_layers *l,
+                                                        uint32_t panel, int panels, const float *h1,
+                                                        size_t stride, size_t rows, float *logit)
+{
+    size_t panel_floats = (size_t)l->hidden1 * KERNEL_PANEL;
+    const float *weight = l->weight + panel * panel_floats;
+    __m512 sum[ROWS][PANELS], w[PANELS];
+    for (int q = 0; q < panels; q++)
+        for (size_t r = 0; r < rows; r++)
+            sum[r][q] = _mm512_loadu_ps(l->bias + (panel + (uint32_t)q) * KERNEL_PANEL);
+    for (uint32_t k = 0; k < l->hidden1; k++, weight += KERNEL_PANEL) {
+        for (int q = 0; q < panels; q++)
+            w[q] = _mm512_loadu_ps(weight + (size_t)q * panel_floats);
+        for (size_t r = 0; r < rows; r++) {
+            __m512 h = _mm512_set1_ps(h1[r * stride + k]);
+            for (int q = 0; q < panels; q++)
+                sum[r][q] = _mm512_fmadd_ps(h, w[q], sum[r][q]);
+        }
+    }
+    for (size_t r = 0; r < rows; r++) {
+        __m512 total = _mm512_setzero_ps();
+        for (int q = 0; q < panels; q++)
+            total = _mm512_fmadd_ps(
+                _mm512_max_ps(sum[r][q], _mm512_setzero_ps()),
+                _mm512_loadu_ps(l->output + (panel + (uint32_t)q) * KERNEL_PANEL), total);
+        logit[r] += _mm512_reduce_add_ps(total);
+    }
+}
+
+static inline __attribute__((always_inline)) void all_rows(const struct kernel_layers *l,
+                                                           uint32_t panel, int panels,
+                                                           const float *h1, size_t stride, size_t n,
+                                                           float *logit)
+{
+    size_t i = 0;
+    for (; i + ROWS <= n; i += ROWS)
+        block(l, panel, panels, h1 + i * stride, stride, ROWS, logit + i);
+    for (; i + 3 <= n; i += 3)
+        block(l, panel, panels, h1 + i * stride, stride, 3, logit + i);
+    for (; i < n; i++)
+        block(l, panel, panels, h1 + i * stride, stride, 1, logit + i);
+}
+
+static void avx512_layers(const struct kernel_layers *l, const float *restrict h1, size_t stride,
+                          size_t n, float *restrict logit)
+{
+    uint32_t panel = 0;
+    /* 4 left are two pairs: 3 and 1 would leave the last panel too few sums to hide the latency. */
+    for (; l->panels - panel >= 3 && l->panels - panel != 4; panel += 3)
+        all_rows(l, panel, 3, h1, stride, n, logit);
+    for (; l->panels - panel >= 2; panel += 2)
+        all_rows(l, panel, 2, h1, stride, n, logit);
+    for (; panel < l->panels; panel++)
+        all_rows(l, panel, 1, h1, stride, n, logit);
+}
+
+const struct kernel kernel_avx512 = {"avx512", avx512_add_scaled, avx512_relu_sum, avx512_layers};
+
+#else
+typedef int kernel_avx512_is_for_x86_64;
+#endif

@@ -1,0 +1,113 @@
+/* A network as named tensors, in PyTorch's names and orientation, and back. */
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "model/network.h"
+#include "model/safetensors.h"
+
+static void add(struct tensor *out, size_t out_max, size_t *n, const char *name, uint64_t rows,
+                uint64_t columns, const float *data)
+{
+    if (*n < out_max)
+        out[*n] = (struct tensor){.name = name,
+                                  .dtype = TENSOR_F32,
+                                  .rank = columns > 0 ? 2 : 1,
+                                  .shape = {rows, columns},
+                                  .data = data,
+                                  .bytes = rows * (columns > 0 ? columns : 1) * sizeof(float)};
+    (*n)++;
+}
+
+int network_tensors(const struct network *n, struct tensor *out, size_t out_max, size_t *n_out)
+{
+    const struct network_shape *s = &n->shape;
+    *n_out = 0;
+    for (uint32_t f = 0; f < s->n_features; f++)
+        add(out, out_max, n_out, n->tensor_names[2 * f], s->features[f].values, s->features[f].dim,
+            n->embedding[f]);
+    for (uint32_t f = 0; f < s->n_features; f++)
+        if (s->features[f].wide)
+            add(out, out_max, n_out, n->tensor_names[2 * f + 1], s->features[f].values, s->n_dsps,
+                n->wide[f]);
+    uint32_t h1 = s->hidden1, h2 = s->hidden2;
+    add(out, out_max, n_out, "hidden1.weight", h1, network_shape_inputs(s), n->hidden1_weight);
+    add(out, out_max, n_out, "hidden1.bias", h1, 0, n->hidden1_bias);
+    add(out, out_max, n_out, "hidden2.weight", h2, h1, n->hidden2_weight);
+    add(out, out_max, n_out, "hidden2.bias", h2, 0, n->hidden2_bias);
+    add(out, out_max, n_out, "output.weight", 2, h2, n->output_weight);
+    add(out, out_max, n_out, "output.bias", 2, 0, n->output_bias);
+    return *n_out <= out_max ? 0 : -1;
+}
+
+static void print_shape(char *to, size_t room, const struct tensor *t)
+{
+    size_t len = (size_t)snprintf(to, room, "[");
+    for (uint32_t i = 0; i < t->rank && len < room; i++)
+        len += (size_t)snprintf(to + len, room - len, "%s%llu", i > 0 ? ", " : "",
+                                (unsigned long long)t->shape[i]);
+    if (len < room)
+        snprintf(to + len, room - len, "]");
+}
+
+/* One tensor of the file into the place that `want` describes. */
+static int take(const struct safetensors *f, const struct tensor *want, struct error *err)
+{
+    const struct tensor *t = safetensors_find(f, want->name);
+    if (t == NULL)
+        return error_set(err, "tensor %s is missing", want->name);
+    if (t->dtype != TENSOR_F32)
+        return error_set(err, "tensor %s is not F32", want->name);
+    if (t->rank != want->rank || memcmp(t->shape, want->shape, sizeof(t->shape)) != 0) {
+        char has[96], needs[96];
+        print_shape(has, sizeof(has), t);
+        print_shape(needs, sizeof(needs), want);
+        return error_set(err, "tensor %s is %s, but the schema says %s", want->name, has, needs);
+    }
+    const float *from = t->data;
+    for (size_t i = 0; i < t->bytes / sizeof(float); i++)
+        if (!isfinite(from[i]))
+            return error_set(err, "tensor %s: element %zu is not finite", want->name, i);
+    memcpy((void *)want->data, from, t->bytes);
+    return 0;
+}
+
+/* Before anything is allocated after the schema's word: the tables must be in the file. */
+static int check_room(const struct safetensors *f, const struct network_shape *shape,
+                      struct error *err)
+{
+    uint64_t needed = 0, present = 0;
+    for (size_t i = 0; i < safetensors_count(f); i++)
+        present += safetensors_at(f, i)->bytes;
+    for (uint32_t i = 0; i < shape->n_features; i++)
+        needed += (uint64_t)shape->features[i].values * shape->features[i].dim * sizeof(float);
+    needed += (uint64_t)shape->hidden1 * network_shape_inputs(shape) * sizeof(float);
+    needed += (uint64_t)shape->hidden1 * shape->hidden2 * sizeof(float);
+    if (needed > present)
+        return error_set(err, "the schema needs tensors of %llu bytes, the file has %llu",
+                         (unsigned long long)needed, (unsigned long long)present);
+    return 0;
+}
+
+struct network *network_from_tensors(const struct safetensors *f, const struct network_shape *shape,
+                                     struct error *err)
+{
+    struct tensor want[2 * NETWORK_FEATURES_MAX + 6];
+    size_t n_want;
+    if (network_shape_check(shape, err) != 0 || check_room(f, shape, err) != 0)
+        return NULL;
+    struct network *n = network_create_zero(shape);
+    if (n == NULL) {
+        error_set(err, "no memory for the network");
+        return NULL;
+    }
+    int status = network_tensors(n, want, sizeof(want) / sizeof(want[0]), &n_want);
+    assert(status == 0);
+    (void)status;
+    for (size_t i = 0; i < n_want; i++)
+        if (take(f, &want[i], err) != 0) {
+            network_destroy(n);
+            return NULL;
+        }
+    return n;
+}

@@ -1,0 +1,313 @@
+/* The network folded for serving.
+ *
+ * Layer 1 is linear in the embeddings: hidden1.weight . input is a sum over the values of a
+ * request, each contributing a fixed vector of hidden1 floats. So every value's vector is computed
+ * once, at load, and stands as a row; a request adds up one row a feature (the mean over slots for
+ * several), and each DSP then adds its own row. What is left is a product of D x hidden1 x hidden2,
+ * done in one batch for all DSPs of the request by the kernel.
+ *
+ * Rows are padded to whole cache lines and the tables are aligned, huge pages asked for: a big
+ * vocabulary is read at random. */
+#include "model/scorer.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { LINE_FLOATS = 16, HUGE_PAGE_BYTES = 2 << 20 };
+
+struct scorer_feature {
+    uint32_t values, slots;
+    const float *rows; /* [values][stride] */
+    const float *wide; /* [values][n_dsps], or NULL */
+};
+
+struct scorer {
+    const struct kernel *kernel;
+    uint32_t n_features; /* the DSP left out */
+    uint32_t n_dsps, n_numeric, hidden1;
+    size_t stride; /* hidden1 on whole lines */
+    struct scorer_feature *features;
+    float *rows;  /* all features' rows, then the DSPs', the numeric inputs', the bias */
+    float *wides; /* all wide tables */
+    const float *dsp_rows, *numeric_rows, *bias;
+    float *layers_block; /* what `layers` points into */
+    struct kernel_layers layers;
+    float logit_base; /* output bias and log(negative_rate) */
+};
+
+struct scorer_scratch {
+    size_t stride;
+    uint32_t n_dsps;
+    float *base;  /* [stride] layer 1 of the request, without the DSP */
+    float *wide;  /* [n_dsps] */
+    float *h1;    /* [BATCH][stride] */
+    float *logit; /* [BATCH] */
+};
+
+/* DSPs scored at a time: enough for the kernel's blocks, few enough that h1 stays in the L1 cache
+ * at 128 and in the L2 at 1000. */
+enum { BATCH = 64 };
+
+static size_t on_line(size_t floats)
+{
+    return (floats + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
+}
+
+static float *alloc_floats(size_t floats)
+{
+    size_t bytes = on_line(floats) * sizeof(float);
+    bool huge = bytes >= HUGE_PAGE_BYTES;
+    size_t alignment = huge ? HUGE_PAGE_BYTES : LINE_FLOATS * sizeof(float);
+    bytes = (bytes + alignment - 1) / alignment * alignment;
+    float *p = aligned_alloc(alignment, bytes);
+    if (p == NULL)
+        return NULL;
+    if (huge)
+        (void)madvise(p, bytes, MADV_HUGEPAGE); /* a wish; nothing depends on it */
+    memset(p, 0, bytes);
+    return p;
+}
+
+/* ---- folding ---- */
+
+/* Layer 1's weights by input: to[i] is column i of hidden1.weight, on a stride. */
+static float *transpose_hidden1(const struct network *n, size_t stride)
+{
+    uint32_t in = network_shape_inputs(&n->shape), h1 = n->shape.hidden1;
+    float *columns = alloc_floats((size_t)in * stride);
+    if (columns == NULL)
+        return NULL;
+    for (uint32_t j = 0; j < h1; j++)
+        for (uint32_t i = 0; i < in; i++)
+            columns[i * stride + j] = n->hidden1_weight[(size_t)j * in + i];
+    return columns;
+}
+
+static void fold_rows(struct scorer *s, float *rows, const float *embedding, uint32_t values,
+                      uint32_t dim, const float *columns)
+{
+    for (uint32_t v = 0; v < values; v++)
+        for (uint32_t i = 0; i < dim; i++)
+            s->kernel->add_scaled(rows + v * s->stride, columns + i * s->stride,
+                                  embedding[(size_t)v * dim + i], s->stride);
+}
+
+static int fold_layer1(struct scorer *s, const struct network *n)
+{
+    const struct network_shape *shape = &n->shape;
+    size_t n_rows = (size_t)shape->n_numeric + 1;
+    for (uint32_t f = 0; f < shape->n_features; f++)
+        n_rows += shape->features[f].values;
+    float *columns = transpose_hidden1(n, s->stride);
+    s->rows = alloc_floats(n_rows * s->stride);
+    if (columns == NULL || s->rows == NULL) {
+        free(columns);
+        return -1;
+    }
+    float *rows = s->rows;
+    const float *column = columns;
+    struct scorer_feature *to = s->features;
+    for (uint32_t f = 0; f < shape->n_features; f++) {
+        const struct network_feature *feature = &shape->features[f];
+        fold_rows(s, rows, n->embedding[f], feature->values, feature->dim, column);
+        if (f == shape->dsp_feature)
+            s->dsp_rows = rows + VALUE_FIRST * s->stride;
+        else
+            *to++ = (struct scorer_feature){feature->values, feature->slots, rows, NULL};
+        rows += feature->values * s->stride;
+        column += feature->dim * s->stride;
+    }
+    s->numeric_rows = rows;
+    if (s->n_numeric > 0)
+        memcpy(rows, column, s->n_numeric * s->stride * sizeof(float));
+    rows += s->n_numeric * s->stride;
+    s->bias = rows;
+    memcpy(rows, n->hidden1_bias, s->hidden1 * sizeof(float));
+    free(columns);
+    return 0;
+}
+
+static int fold_wide(struct scorer *s, const struct network *n)
+{
+    const struct network_shape *shape = &n->shape;
+    size_t floats = 0;
+    for (uint32_t f = 0; f < shape->n_features; f++)
+        if (shape->features[f].wide)
+            floats += (size_t)shape->features[f].values * s->n_dsps;
+    if (floats == 0)
+        return 0;
+    s->wides = alloc_floats(floats);
+    if (s->wides == NULL)
+        return -1;
+    float *at = s->wides;
+    struct scorer_feature *to = s->features;
+    for (uint32_t f = 0; f < shape->n_features; f++) {
+        if (f == shape->dsp_feature)
+            continue;
+        if (shape->features[f].wide) {
+            size_t size = (size_t)shape->features[f].values * s->n_dsps;
+            memcpy(at, n->wide[f], size * sizeof(float));
+            to->wide = at;
+            at += size;
+        }
+        to++;
+    }
+    return 0;
+}
+
+static int fold_layers(struct scorer *s, const struct network *n)
+{
+    uint32_t h1 = n->shape.hidden1, h2 = n->shape.hidden2;
+    uint32_t panels = (h2 + KERNEL_PANEL - 1) / KERNEL_PANEL;
+    size_t padded = (size_t)panels * KERNEL_PANEL;
+    s->layers_block = alloc_floats(padded * h1 + 2 * padded);
+    if (s->layers_block == NULL)
+        return -1;
+    float *weight = s->layers_block, *bias = weight + padded * h1, *output = bias + padded;
+    for (uint32_t j = 0; j < h2; j++) {
+        float *panel = weight + (size_t)(j / KERNEL_PANEL) * h1 * KERNEL_PANEL + j % KERNEL_PANEL;
+        for (uint32_t k = 0; k < h1; k++)
+            panel[(size_t)k * KERNEL_PANEL] = n->hidden2_weight[(size_t)j * h1 + k];
+        bias[j] = n->hidden2_bias[j];
+        output[j] = n->output_weight[h2 + j] - n->output_weight[j];
+    }
+    s->layers = (struct kernel_layers){h1, panels, weight, bias, output};
+    return 0;
+}
+
+struct scorer *scorer_create_with(const struct network *n, const struct kernel *k,
+                                  struct error *err)
+{
+    assert(n->negative_rate > 0 && n->negative_rate <= 1);
+    struct scorer *s = calloc(1, sizeof(*s));
+    if (s == NULL)
+        goto fail;
+    s->kernel = k;
+    s->n_features = n->shape.n_features - 1;
+    s->n_dsps = n->shape.n_dsps;
+    s->n_numeric = n->shape.n_numeric;
+    s->hidden1 = n->shape.hidden1;
+    s->stride = on_line(s->hidden1);
+    s->logit_base = n->output_bias[1] - n->output_bias[0] + logf(n->negative_rate);
+    s->features = calloc(s->n_features + 1, sizeof(*s->features));
+    if (s->features == NULL || fold_layer1(s, n) != 0 || fold_wide(s, n) != 0 ||
+        fold_layers(s, n) != 0)
+        goto fail;
+    return s;
+fail:
+    error_set(err, "scorer: no memory to fold the network");
+    scorer_destroy(s);
+    return NULL;
+}
+
+struct scorer *scorer_create(const struct network *n, struct error *err)
+{
+    return scorer_create_with(n, kernel_choose(), err);
+}
+
+void scorer_destroy(struct scorer *s)
+{
+    if (s == NULL)
+        return;
+    free(s->features);
+    free(s->rows);
+    free(s->wides);
+    free(s->layers_block);
+    free(s);
+}
+
+const char *scorer_kernel_name(const struct scorer *s)
+{
+    return s->kernel->name;
+}
+
+/* ---- scoring ---- */
+
+struct scorer_scratch *scorer_scratch_create(const struct scorer *s)
+{
+    size_t wide_floats = on_line(s->n_dsps);
+    size_t floats = s->stride + wide_floats + BATCH * s->stride + BATCH;
+    size_t line_bytes = LINE_FLOATS * sizeof(float);
+    size_t head = (sizeof(struct scorer_scratch) + line_bytes - 1) / line_bytes * line_bytes;
+    struct scorer_scratch *scratch = aligned_alloc(line_bytes, head + floats * sizeof(float));
+    if (scratch == NULL)
+        return NULL;
+    memset(scratch, 0, head + floats * sizeof(float));
+    scratch->stride = s->stride;
+    scratch->n_dsps = s->n_dsps;
+    scratch->base = (float *)((char *)scratch + head);
+    scratch->wide = scratch->base + s->stride;
+    scratch->h1 = scratch->wide + wide_floats;
+    scratch->logit = scratch->h1 + BATCH * s->stride;
+    return scratch;
+}
+
+void scorer_scratch_destroy(struct scorer_scratch *scratch)
+{
+    free(scratch);
+}
+
+/* One feature: the mean of its values' rows to base, of their wide rows to wide. */
+static void add_feature(const struct scorer *s, const struct scorer_feature *f,
+                        const uint32_t *slots, float *base, float *wide)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < f->slots; i++)
+        count += slots[i] != SLOT_EMPTY;
+    if (count == 0)
+        return;
+    float scale = 1.0f / (float)count;
+    for (uint32_t i = 0; i < f->slots; i++) {
+        if (slots[i] == SLOT_EMPTY)
+            continue;
+        size_t value = slots[i] < f->values ? slots[i] : VALUE_UNKNOWN;
+        s->kernel->add_scaled(base, f->rows + value * s->stride, scale, s->stride);
+        if (f->wide != NULL)
+            s->kernel->add_scaled(wide, f->wide + value * s->n_dsps, scale, s->n_dsps);
+    }
+}
+
+static void request_base(const struct scorer *s, struct scorer_scratch *scratch,
+                         const uint32_t *slots, const float *numeric)
+{
+    memcpy(scratch->base, s->bias, s->stride * sizeof(float));
+    for (uint32_t d = 0; d < s->n_dsps; d++)
+        scratch->wide[d] = s->logit_base;
+    for (uint32_t f = 0; f < s->n_features; f++) {
+        add_feature(s, &s->features[f], slots, scratch->base, scratch->wide);
+        slots += s->features[f].slots;
+    }
+    for (uint32_t i = 0; i < s->n_numeric; i++)
+        if (numeric[i] != 0)
+            s->kernel->add_scaled(scratch->base, s->numeric_rows + i * s->stride, numeric[i],
+                                  s->stride);
+}
+
+static float sigmoid_or_one(float logit)
+{
+    float p = 1.0f / (1.0f + expf(-logit));
+    return p == p ? p : 1.0f;
+}
+
+void scorer_score(const struct scorer *s, struct scorer_scratch *scratch, const uint32_t *slots,
+                  const float *numeric, const uint32_t *dsps, uint32_t n, float *p)
+{
+    assert(scratch->stride == s->stride && scratch->n_dsps == s->n_dsps);
+    request_base(s, scratch, slots, numeric);
+    for (uint32_t from = 0; from < n; from += BATCH) {
+        uint32_t count = n - from < BATCH ? n - from : BATCH;
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t dsp = dsps[from + i];
+            assert(dsp < s->n_dsps);
+            s->kernel->relu_sum(scratch->h1 + i * s->stride, scratch->base,
+                                s->dsp_rows + dsp * s->stride, s->stride);
+            scratch->logit[i] = scratch->wide[dsp];
+        }
+        s->kernel->layers(&s->layers, scratch->h1, s->stride, count, scratch->logit);
+        for (uint32_t i = 0; i < count; i++)
+            p[from + i] = sigmoid_or_one(scratch->logit[i]);
+    }
+}

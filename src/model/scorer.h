@@ -1,0 +1,11 @@
+/* What only this layer needs of the scorer: a chosen kernel, for tests and benches that compare. */
+#ifndef MODEL_SCORER_H
+#define MODEL_SCORER_H
+
+#include "model/kernel.h"
+#include "model/network.h"
+
+struct scorer *scorer_create_with(const struct network *n, const struct kernel *k,
+                                  struct error *err);
+
+#endif

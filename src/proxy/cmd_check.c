@@ -1,0 +1,45 @@
+/* bidsieve check: what `serve` would say of a config at start or at reload, without serving. */
+#include <stdio.h>
+#include <string.h>
+
+#include "proxy/cli.h"
+#include "proxy/commands.h"
+#include "proxy/config.h"
+#include "proxy/snapshot.h"
+
+int cmd_check(int argc, char **argv)
+{
+    const char *path = NULL;
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help-config") == 0) {
+            config_document(stdout);
+            return 0;
+        }
+    bool help_config = false;
+    const struct cli_option options[] = {
+        {"config", CLI_TEXT, &path, "FILE", "the configuration, as for serve", 0, 0, true},
+        {"help-config", CLI_FLAG, &help_config, NULL,
+         "print every configuration key, with bounds and defaults", 0, 0, false},
+    };
+    const struct cli_command command = {
+        "check",
+        "Validates a configuration and all that it names: model, geo database, rates, domain "
+        "lists.",
+        "--config FILE",
+        "Exit status 0: serve would take it. 1: one line says what is wrong, and where.",
+        options,
+        sizeof(options) / sizeof(options[0])};
+    int status = cli_parse(&command, argc, argv);
+    if (status != CLI_RUN)
+        return status;
+
+    struct error err;
+    struct snapshot *s = snapshot_build(path, 1, &err);
+    if (s == NULL)
+        return cli_fail("check", "%s", err.text);
+    printf("%s: sound: %u DSPs, model %s, geo database %s\n", path, s->config->n_dsps,
+           s->model != NULL ? predictor_info(s->model)->version : "none (every call is sent)",
+           s->geo != NULL ? s->config->geo.database : "none");
+    snapshot_release(s);
+    return 0;
+}

@@ -1,0 +1,103 @@
+/* bidsieve inspect: what a model file holds. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "filter/predictor.h"
+#include "proxy/cli.h"
+#include "proxy/commands.h"
+
+static void print_window(const char *name, int64_t from_ms, int64_t to_ms, uint64_t pairs,
+                         uint64_t bids)
+{
+    char from[32] = "unknown", to[32] = "unknown";
+    time_t t = (time_t)(from_ms / 1000);
+    struct tm tm;
+    if (from_ms >= 0 && gmtime_r(&t, &tm) != NULL)
+        strftime(from, sizeof(from), "%Y-%m-%dT%H:%MZ", &tm);
+    t = (time_t)(to_ms / 1000);
+    if (to_ms >= 0 && gmtime_r(&t, &tm) != NULL)
+        strftime(to, sizeof(to), "%Y-%m-%dT%H:%MZ", &tm);
+    printf("%-12s %s to %s, %" PRIu64 " calls, %" PRIu64 " bids\n", name, from, to, pairs, bids);
+}
+
+static void print_curves(const struct predictor *p)
+{
+    static const double targets[] = {0.90, 0.95, 0.97, 0.98, 0.99};
+    printf("\nwithheld share of calls at a recall that is kept with 95%% confidence ('-': too few "
+           "bids to prove it)\n");
+    printf("%-16s %9s %7s %6s %6s %6s %7s %7s %7s %7s %7s\n", "dsp", "calls", "bids", "rate", "auc",
+           "calib", "0.90", "0.95", "0.97", "0.98", "0.99");
+    for (uint32_t d = 0; d < predictor_info(p)->n_dsps; d++) {
+        const struct recall_curve *c = predictor_curve(p, d);
+        if (c == NULL) {
+            printf("%-16s no curve: every call is sent\n", predictor_dsp_name(p, d));
+            continue;
+        }
+        printf("%-16s %9" PRIu64 " %7" PRIu64 " %5.2f%% %6.3f %6.2f", predictor_dsp_name(p, d),
+               c->pairs, c->bids, 100 * c->bid_rate, c->auc, c->calibration);
+        for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
+            double withheld = -1;
+            float threshold = recall_curve_threshold(c, targets[i]);
+            for (uint32_t k = 0; k < c->n; k++)
+                if (c->points[k].threshold == threshold && threshold > 0)
+                    withheld = c->points[k].withheld;
+            if (withheld < 0)
+                printf(" %7s", "-");
+            else
+                printf(" %6.1f%%", 100 * withheld);
+        }
+        putchar('\n');
+    }
+}
+
+int cmd_inspect(int argc, char **argv)
+{
+    const char *path = NULL;
+    bool json = false;
+    const struct cli_option options[] = {
+        {"model", CLI_TEXT, &path, "FILE", "the model file", 0, 0, true},
+        {"json", CLI_FLAG, &json, NULL, "the whole metadata as one JSON document", 0, 0, false},
+    };
+    const struct cli_command command = {
+        "inspect",
+        "Shows a model file: schema, training window, metrics, recall curve per DSP.",
+        "--model FILE [--json]",
+        NULL,
+        options,
+        sizeof(options) / sizeof(options[0])};
+    int status = cli_parse(&command, argc, argv);
+    if (status != CLI_RUN)
+        return status;
+
+    struct error err;
+    struct predictor *p = predictor_load(path, &err);
+    if (p == NULL)
+        return cli_fail("inspect", "%s", err.text);
+    if (json) {
+        char *text = predictor_describe(p);
+        if (text != NULL)
+            puts(text);
+        free(text);
+    } else {
+        const struct predictor_info *i = predictor_info(p);
+        printf("model        %s (%s), kernel %s\n", i->version, path, i->kernel);
+        print_window("trained on", i->window_from_ms, i->window_to_ms, i->train_pairs,
+                     i->train_bids);
+        print_window("validated on", i->validation_from_ms, i->validation_to_ms,
+                     i->validation_pairs, i->validation_bids);
+        printf("network      %u inputs -> %u -> %u -> 2, negatives kept %.3g\n",
+               network_shape_inputs(i->shape), i->shape->hidden1, i->shape->hidden2,
+               (double)i->negative_rate);
+        printf("features    ");
+        for (uint32_t f = 0; f < i->shape->n_features; f++)
+            printf(" %s[%u x %u%s]", i->shape->features[f].name, i->shape->features[f].values,
+                   i->shape->features[f].dim, i->shape->features[f].wide ? ", wide" : "");
+        printf(", %u numeric inputs\n", i->shape->n_numeric);
+        print_curves(p);
+    }
+    predictor_destroy(p);
+    return 0;
+}

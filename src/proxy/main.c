@@ -1,0 +1,52 @@
+/* bidsieve: the command line. */
+#include <stdio.h>
+#include <string.h>
+
+#include "proxy/commands.h"
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} commands[] = {
+    {"serve", cmd_serve, "stand in front of the DSPs: predict, filter, fan out, auction"},
+    {"check", cmd_check, "validate a config, its model and its geo database"},
+    {"train", cmd_train, "learn a model from captured traffic"},
+    {"evaluate", cmd_evaluate, "how good a model is on captured traffic, per DSP"},
+    {"score", cmd_score, "print p, threshold and verdict for capture records on stdin"},
+    {"replay", cmd_replay, "send captured requests again, at a fixed rate"},
+    {"inspect", cmd_inspect, "what a model file holds: schema, window, metrics, recall curves"},
+};
+
+static void usage(FILE *out)
+{
+    fprintf(out,
+            "bidsieve %s: sends a bid request only to the DSPs that are likely to bid.\n\n"
+            "usage: bidsieve COMMAND [options]\n\n",
+            BIDSIEVE_VERSION);
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+    fprintf(out, "\n'bidsieve COMMAND --help' explains one. A first run: scripts/demo.\n");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        usage(stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        usage(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("bidsieve " BIDSIEVE_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "bidsieve: unknown command '%s'; 'bidsieve --help' lists them\n", argv[1]);
+    return 2;
+}

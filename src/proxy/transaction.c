@@ -1,0 +1,393 @@
+/* The life of a bid request: checks of the HTTP message, one scan, one decision for all DSPs, caps,
+ * the auction's fan-out with one shared payload, the answer, the capture record. All memory is the
+ * transaction's arena, which is kept for the next one. The auction drives it through struct
+ * auction_io. */
+#include "proxy/transaction.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "hash.h"
+#include "proxy/arena_text.h"
+
+enum { ARENA_BYTES_KEPT = 256 * 1024 };
+
+struct call_context {
+    struct transaction *transaction;
+    uint32_t dsp;
+    struct dsp_call *call; /* while open */
+};
+
+struct transaction {
+    struct worker *worker;
+    struct transaction *next,
+        *previous; /* in the worker's active list; next also in its idle list */
+    struct arena arena;
+    struct view *view;
+    struct exchange *exchange;
+    struct bid_request request;
+    struct geo_place place;
+    struct auction *auction;
+    struct payload *payload;
+    struct call_context *calls; /* [n_dsps] */
+    struct timer timer;
+    uint64_t received_us;
+    int64_t ts_ms;
+    struct bytes time_header; /* passed on to the DSPs when the clock is the header */
+};
+
+/* ---- answering ---- */
+
+static void respond(struct worker *w, struct exchange *e, int status, struct bytes body)
+{
+    static const struct http_header json = {"content-type", {"application/json", 16}};
+    metrics_request(w->shard, status, loop_now_us() - exchange_started_us(e));
+    exchange_respond(e, status, &json, body.len > 0 ? 1 : 0, body);
+}
+
+static void respond_error(struct worker *w, struct exchange *e, struct arena *arena, int status,
+                          const char *path, const char *reason)
+{
+    struct arena_text body;
+    char error[400];
+    snprintf(error, sizeof(error), "%s%s%s", path, path[0] != '\0' ? ": " : "", reason);
+    arena_text_begin(&body, arena, 512);
+    arena_text_add_string(&body, "{\"error\":");
+    arena_text_add_json(&body, bytes_of(error));
+    arena_text_add_string(&body, ",\"nbr\":2}");
+    respond(w, e, status, arena_text_bytes(&body));
+}
+
+static struct transaction *transaction_take(struct worker *w)
+{
+    struct transaction *t = w->idle;
+    if (t != NULL) {
+        w->idle = t->next;
+        struct arena arena = t->arena;
+        memset(t, 0, sizeof(*t));
+        t->arena = arena;
+    } else if ((t = calloc(1, sizeof(*t))) == NULL) {
+        abort();
+    }
+    t->worker = w;
+    t->next = w->active;
+    if (t->next != NULL)
+        t->next->previous = t;
+    w->active = t;
+    w->in_flight++;
+    return t;
+}
+
+static void transaction_end(struct transaction *t)
+{
+    struct worker *w = t->worker;
+    if (t->auction != NULL)
+        auction_destroy(t->auction);
+    if (t->payload != NULL)
+        payload_release(t->payload);
+    view_release(t->view);
+    timer_clear(w->loop, &t->timer);
+    arena_reset(&t->arena, ARENA_BYTES_KEPT);
+    if (t->previous != NULL)
+        t->previous->next = t->next;
+    else
+        w->active = t->next;
+    if (t->next != NULL)
+        t->next->previous = t->previous;
+    t->next = w->idle;
+    w->idle = t;
+    w->in_flight--;
+    worker_transaction_ended(w);
+}
+
+void transactions_dispose(struct worker *w)
+{
+    while (w->active != NULL) {
+        auction_abort(w->active->auction);
+        transaction_end(w->active);
+    }
+    while (w->idle != NULL) {
+        struct transaction *t = w->idle;
+        w->idle = t->next;
+        arena_dispose(&t->arena);
+        free(t);
+    }
+}
+
+/* ---- reading the request ---- */
+
+static bool is_json_type(struct bytes type)
+{
+    return type.len == 0 || memmem(type.base, type.len, "json", 4) != NULL;
+}
+
+/* The body, inflated. 0, or the HTTP status that refuses it. */
+static int read_body(struct transaction *t, const char **reason)
+{
+    struct bytes type = exchange_header(t->exchange, "content-type");
+    struct bytes encoding = exchange_header(t->exchange, "content-encoding");
+    t->request.body = exchange_body(t->exchange);
+    if (!is_json_type(type)) {
+        *reason = "content-type must be application/json";
+        return 415;
+    }
+    if (encoding.len == 0 || bytes_is(encoding, "identity"))
+        return 0;
+    if (!bytes_is(encoding, "gzip")) {
+        *reason = "content-encoding must be gzip or identity";
+        return 415;
+    }
+    switch (gunzip_run(t->worker->gunzip, t->request.body,
+                       t->view->snapshot->config->limits.body_bytes_max, &t->arena,
+                       &t->request.body)) {
+    case GUNZIP_OK:
+        return 0;
+    case GUNZIP_TOO_LARGE:
+        *reason = "the inflated body is larger than limits.body_bytes_max";
+        return 413;
+    default:
+        *reason = "the body is not sound gzip";
+        return 400;
+    }
+}
+
+static int64_t wall_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* The request's time; false if the clock is the header and the header is no sound time. */
+static bool read_time(struct transaction *t)
+{
+    t->ts_ms = wall_ms();
+    if (t->view->snapshot->config->clock != CLOCK_SOURCE_HEADER)
+        return true;
+    struct bytes header = exchange_header(t->exchange, "x-bidsieve-time");
+    if (header.len == 0)
+        return true;
+    if (header.len > 15)
+        return false;
+    int64_t ms = 0;
+    for (size_t i = 0; i < header.len; i++) {
+        if (header.base[i] < '0' || header.base[i] > '9')
+            return false;
+        ms = ms * 10 + (header.base[i] - '0');
+    }
+    t->ts_ms = ms;
+    char *line = arena_alloc(&t->arena, 64);
+    int len = snprintf(line, 64, "x-bidsieve-time: %" PRId64 "\r\n", ms);
+    t->time_header = (struct bytes){line, (size_t)len};
+    return true;
+}
+
+/* ---- fan-out: the auction's I/O ---- */
+
+static void on_timer(void *ctx)
+{
+    struct transaction *t = ctx;
+    auction_on_timer(t->auction);
+}
+
+static void on_answer(void *ctx, enum dsp_result result, int status, struct bytes body)
+{
+    struct call_context *c = ctx;
+    struct transaction *t = c->transaction;
+    c->call = NULL;
+    struct dsp_link *link = t->view->links[c->dsp];
+    metrics_add(&metrics_dsp(t->worker->shard, link->slot)->transport[result], 1);
+    auction_on_answer(t->auction, c->dsp, result == DSP_CALL_OK, status, body);
+}
+
+static uint64_t io_now_us(void *ctx)
+{
+    return loop_now_us();
+}
+
+/* The body with `tmax` set to what is left: what stands before and behind the number is shared by
+ * all calls. */
+static void make_payload(struct transaction *t)
+{
+    const struct bid_request *r = &t->request;
+    uint32_t cut = r->tmax.len > 0 ? r->tmax.at : r->members_at;
+    uint32_t resume = cut + r->tmax.len;
+    t->payload = payload_create((struct bytes){r->body.base, cut},
+                                (struct bytes){r->body.base + resume, r->body.len - resume});
+}
+
+static int io_call(void *ctx, uint32_t dsp, uint32_t tmax_ms)
+{
+    struct transaction *t = ctx;
+    struct dsp_link *link = t->view->links[dsp];
+    if (link == NULL)
+        return WHY_HEALTH;
+    if (!dsp_client_has_room(link->client))
+        return WHY_OVERLOAD;
+    if (t->payload == NULL)
+        make_payload(t);
+    char insert[32];
+    int len = snprintf(insert, sizeof(insert),
+                       t->request.tmax.len > 0 ? "%" PRIu32 : "\"tmax\":%" PRIu32 ",", tmax_ms);
+    struct call_context *c = &t->calls[dsp];
+    c->transaction = t;
+    c->dsp = dsp;
+    c->call = dsp_client_call(link->client, t->payload, (struct bytes){insert, (size_t)len},
+                              t->time_header, on_answer, c);
+    return 0;
+}
+
+static void io_cancel(void *ctx, uint32_t dsp)
+{
+    struct transaction *t = ctx;
+    if (t->calls[dsp].call != NULL)
+        dsp_call_cancel(t->calls[dsp].call);
+    t->calls[dsp].call = NULL;
+}
+
+static void io_timer(void *ctx, uint64_t at_us)
+{
+    struct transaction *t = ctx;
+    if (at_us == 0)
+        timer_clear(t->worker->loop, &t->timer);
+    else
+        timer_set(t->worker->loop, &t->timer, at_us, on_timer, t);
+}
+
+/* ---- the end ---- */
+
+static void capture(struct transaction *t)
+{
+    struct worker *w = t->worker;
+    const struct snapshot *s = t->view->snapshot;
+    const struct config *c = s->config;
+    if (w->capture == NULL || !c->capture.enabled)
+        return;
+    if (c->capture.sample < 1 && hash_unit(hash_bytes(t->request.id, 0x5a)) >= c->capture.sample) {
+        metrics_add(&w->shard->capture_skipped, 1);
+        return;
+    }
+    struct capture_mask masks[CAPTURE_MASKS_MAX];
+    uint32_t n_masks = capture_masks(&t->request, c->capture.mask_ip, c->capture.mask_ids, masks);
+    text_reset(&w->line);
+    capture_line_begin(&w->line, t->ts_ms, t->request.id, t->request.body, masks, n_masks,
+                       s->model != NULL ? predictor_info(s->model)->version : NULL, s->generation);
+    for (uint32_t d = 0; d < c->n_dsps; d++) {
+        if (t->view->links[d] == NULL)
+            continue;
+        const struct auction_dsp *a = auction_dsp(t->auction, d);
+        struct capture_dsp out = {
+            .dsp = bytes_of(c->dsps[d].name),
+            .sent = a->outcome != OUTCOME_NOT_CALLED,
+            .why = bytes_of(why_name(a->decision.why)),
+            .p = (double)a->decision.p,
+            .threshold = (double)a->decision.threshold,
+            .propensity = (double)a->decision.propensity,
+            .price = a->price_micros > 0 ? (double)a->price_micros / 1e6 : NAN,
+            .paid = a->won ? (double)a->paid_micros / 1e6 : NAN,
+            .latency_us = a->outcome != OUTCOME_NOT_CALLED ? (int64_t)a->latency_us : -1,
+            .won = a->won,
+        };
+        if (out.sent)
+            out.outcome = bytes_of(auction_outcome_name(a->outcome));
+        capture_line_dsp(&w->line, &out);
+    }
+    capture_line_end(&w->line);
+    capture_append(w->capture, text_bytes(&w->line));
+}
+
+static void count(struct transaction *t, bool bid)
+{
+    struct metrics_shard *shard = t->worker->shard;
+    bool called = false;
+    for (uint32_t d = 0; d < t->view->snapshot->config->n_dsps; d++) {
+        if (t->view->links[d] == NULL)
+            continue;
+        const struct auction_dsp *a = auction_dsp(t->auction, d);
+        called = called || a->outcome != OUTCOME_NOT_CALLED;
+        metrics_auction_dsp(shard, t->view->links[d]->slot, a);
+    }
+    metrics_add(&shard->auctions[bid      ? AUCTION_BID
+                                 : called ? AUCTION_NO_BID
+                                          : AUCTION_NONE_CALLED],
+                1);
+}
+
+static void io_finished(void *ctx)
+{
+    struct transaction *t = ctx;
+    struct bytes body = auction_response(t->auction, &t->arena);
+    count(t, body.len > 0);
+    capture(t);
+    respond(t->worker, t->exchange, body.len > 0 ? 200 : 204, body);
+    transaction_end(t);
+}
+
+static const struct auction_io io = {io_now_us, io_call, io_cancel, io_timer, io_finished};
+
+/* ---- the beginning ---- */
+
+/* What stands between the model's verdict and the wire: a DSP that is off, and rate caps. */
+static void apply_caps(struct transaction *t, struct decision *decisions)
+{
+    uint64_t now_us = loop_now_us();
+    for (uint32_t d = 0; d < t->view->snapshot->config->n_dsps; d++) {
+        struct dsp_link *link = t->view->links[d];
+        if (link == NULL) {
+            decisions[d].send = false;
+        } else if (decisions[d].send && !dsp_link_admit(link, now_us)) {
+            decisions[d].send = false;
+            decisions[d].why = WHY_QPS;
+        }
+    }
+}
+
+static void hold_auction(struct transaction *t)
+{
+    const struct snapshot *s = t->view->snapshot;
+    uint32_t n = s->config->n_dsps;
+    struct decision *decisions = arena_alloc(&t->arena, n * sizeof(*decisions));
+    t->calls = arena_alloc(&t->arena, n * sizeof(*t->calls));
+    memset(t->calls, 0, n * sizeof(*t->calls));
+    filter_decide(s->filter, t->view->scratch, &t->request, t->ts_ms,
+                  t->ts_ms >= s->model_stale_at_ms, &t->arena, &t->place, decisions);
+    apply_caps(t, decisions);
+    metrics_filter_time(t->worker->shard, loop_now_us() - t->received_us);
+    t->auction = auction_create(&t->request, &s->config->auction, s->auction_dsps, n, decisions,
+                                &io, t, t->received_us, &t->arena);
+    auction_start(t->auction);
+}
+
+void transaction_begin(struct worker *w, struct exchange *e)
+{
+    if (w->in_flight >= w->in_flight_max) {
+        respond(w, e, 503, bytes_of("{\"error\":\"too many requests in flight\"}"));
+        return;
+    }
+    struct transaction *t = transaction_take(w);
+    t->view = view_acquire(w->view);
+    t->exchange = e;
+    t->received_us = exchange_started_us(e);
+
+    struct bid_request_error fault = {"", ""};
+    const char *reason = NULL;
+    int status = read_body(t, &reason);
+    if (status == 0 && !read_time(t)) {
+        status = 400;
+        reason = "x-bidsieve-time must be milliseconds since the epoch";
+    }
+    if (status == 0 &&
+        !bid_request_scan(&t->request, t->request.body, t->view->snapshot->config->limits.imps_max,
+                          &t->arena, &fault)) {
+        status = 400;
+        reason = fault.reason;
+    }
+    if (status != 0) {
+        respond_error(w, e, &t->arena, status, fault.path, reason);
+        transaction_end(t);
+        return;
+    }
+    hold_auction(t);
+}

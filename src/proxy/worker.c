@@ -1,0 +1,249 @@
+/* A worker. Reload: a view of the new snapshot is built on the worker's own thread, reusing every
+ * DSP link whose settings did not change, and replaces the current one; transactions that began
+ * with the old view end with it, and the last one frees it. Stop: the listener first, then what is
+ * in flight, then the loop. */
+#include "proxy/worker.h"
+
+#include "proxy/transaction.h"
+
+enum { TICK_US = 250000 };
+
+/* ---- views ---- */
+
+struct view *view_acquire(struct view *v)
+{
+    v->references++;
+    return v;
+}
+
+void view_release(struct view *v)
+{
+    if (v == NULL || --v->references > 0)
+        return;
+    for (uint32_t d = 0; d < v->snapshot->config->n_dsps; d++)
+        dsp_link_release(v->links[d]);
+    free(v->links);
+    filter_scratch_destroy(v->scratch);
+    snapshot_release(v->snapshot);
+    free(v);
+}
+
+/* The link of the old view that still fits, or a new one. */
+static struct dsp_link *find_link(struct worker *w, const struct config *c,
+                                  const struct config_dsp *dsp, struct error *err)
+{
+    struct view *old = w->view;
+    for (uint32_t d = 0; old != NULL && d < old->snapshot->config->n_dsps; d++)
+        if (old->links[d] != NULL && dsp_link_fits(old->links[d], c, dsp))
+            return dsp_link_acquire(old->links[d]);
+    return dsp_link_create(w->loop, c, dsp, metrics_dsp_slot(w->metrics, dsp->name), w->n_workers,
+                           err);
+}
+
+/* Takes the snapshot's reference, also on failure. */
+static struct view *view_create(struct worker *w, struct snapshot *s, struct error *err)
+{
+    const struct config *c = s->config;
+    struct view *v = calloc(1, sizeof(*v));
+    if (v == NULL) {
+        snapshot_release(s);
+        error_set(err, "out of memory");
+        return NULL;
+    }
+    v->references = 1;
+    v->snapshot = s;
+    v->links = calloc(c->n_dsps + 1, sizeof(*v->links));
+    v->scratch = filter_scratch_create(s->filter);
+    for (uint32_t d = 0; d < c->n_dsps; d++) {
+        if (!c->dsps[d].enabled)
+            continue;
+        v->links[d] = find_link(w, c, &c->dsps[d], err);
+        if (v->links[d] == NULL) {
+            view_release(v);
+            return NULL;
+        }
+        v->links[d]->qps_max = c->dsps[d].qps_max / w->n_workers;
+    }
+    return v;
+}
+
+static void use_view(struct worker *w, struct view *v)
+{
+    struct view *old = w->view;
+    w->view = v;
+    w->in_flight_max =
+        (v->snapshot->config->limits.in_flight_max + w->n_workers - 1) / w->n_workers;
+    view_release(old);
+}
+
+struct adoption {
+    struct worker *worker;
+    struct snapshot *snapshot;
+    struct capture_writer *capture;
+    void (*adopted)(void *ctx);
+    void *ctx;
+};
+
+static void adopt(void *arg)
+{
+    struct adoption *a = arg;
+    struct error err;
+    struct view *v = view_create(a->worker, a->snapshot, &err);
+    a->worker->capture = a->capture;
+    if (v != NULL)
+        use_view(a->worker, v);
+    else
+        log_write(a->worker->log, LOG_ERROR, "worker %u keeps the old configuration: %s",
+                  a->worker->id, err.text);
+    a->adopted(a->ctx);
+    free(a);
+}
+
+void worker_adopt(struct worker *w, struct snapshot *snapshot, struct capture_writer *capture,
+                  void (*adopted)(void *ctx), void *ctx)
+{
+    struct adoption *a = malloc(sizeof(*a));
+    if (a == NULL)
+        abort();
+    *a = (struct adoption){w, snapshot, capture, adopted, ctx};
+    loop_post(w->loop, adopt, a);
+}
+
+/* ---- serving ---- */
+
+static void handle(void *ctx, struct exchange *e)
+{
+    struct worker *w = ctx;
+    if (!bytes_is(exchange_path(e), "/openrtb2/auction")) {
+        metrics_request(w->shard, 404, 0);
+        exchange_respond(e, 404, NULL, 0, (struct bytes){NULL, 0});
+        return;
+    }
+    if (!bytes_is(exchange_method(e), "POST")) {
+        static const struct http_header allow = {"allow", {"POST", 4}};
+        metrics_request(w->shard, 405, 0);
+        exchange_respond(e, 405, &allow, 1, (struct bytes){NULL, 0});
+        return;
+    }
+    transaction_begin(w, e);
+}
+
+/* What others read of this loop is published now and then: gauges that only the loop can tell. */
+static void publish(struct worker *w)
+{
+    metrics_set(&w->shard->in_flight, w->in_flight);
+    metrics_lag(w->shard, loop_lag_us_max(w->loop));
+    const struct config *c = w->view->snapshot->config;
+    for (uint32_t d = 0; d < c->n_dsps; d++) {
+        struct dsp_link *link = w->view->links[d];
+        if (link == NULL)
+            continue;
+        struct dsp_client_stats stats;
+        dsp_client_stats(link->client, &stats);
+        metrics_connections(w->shard, link->slot, &stats);
+    }
+}
+
+static void tick(void *ctx)
+{
+    struct worker *w = ctx;
+    publish(w);
+    timer_set(w->loop, &w->tick, loop_now_us() + TICK_US, tick, w);
+}
+
+/* ---- stopping ---- */
+
+void worker_transaction_ended(struct worker *w)
+{
+    if (w->server_stopped && w->in_flight == 0)
+        loop_stop(w->loop);
+}
+
+static void on_server_stopped(void *ctx)
+{
+    struct worker *w = ctx;
+    w->server_stopped = true;
+    worker_transaction_ended(w);
+}
+
+static void stop(void *arg)
+{
+    struct worker *w = arg;
+    server_stop(w->server, on_server_stopped, w);
+}
+
+void worker_stop(struct worker *w)
+{
+    loop_post(w->loop, stop, w);
+}
+
+void worker_kill(struct worker *w)
+{
+    loop_stop(w->loop);
+}
+
+/* ---- life ---- */
+
+struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port,
+                             struct snapshot *snapshot, struct metrics *metrics,
+                             struct capture_writer *capture, struct log *log, struct error *err)
+{
+    const struct config *c = snapshot->config;
+    struct worker *w = calloc(1, sizeof(*w));
+    if (w == NULL) {
+        error_set(err, "out of memory");
+        return NULL;
+    }
+    w->id = id;
+    w->n_workers = n_workers;
+    w->metrics = metrics;
+    w->shard = metrics_shard(metrics, id);
+    w->capture = capture;
+    w->log = log;
+    w->gunzip = gunzip_create();
+    w->loop = loop_create(err);
+    if (w->loop == NULL || w->gunzip == NULL)
+        goto fail;
+    struct view *v = view_create(w, snapshot_acquire(snapshot), err);
+    if (v == NULL)
+        goto fail;
+    use_view(w, v);
+    const struct server_options o = {
+        .host = c->listen.host,
+        .port = port,
+        .reuseport = true,
+        .connections_max = c->listen.connections_max,
+        .body_bytes_max = c->limits.body_bytes_max,
+        .idle_timeout_ms = c->listen.idle_timeout_ms,
+        .write_timeout_ms = c->listen.write_timeout_ms,
+        .tls_certificate = c->listen.tls_certificate,
+        .tls_key = c->listen.tls_key,
+    };
+    w->server = server_create(w->loop, &o, handle, w, err);
+    if (w->server == NULL)
+        goto fail;
+    return w;
+fail:
+    worker_destroy(w);
+    return NULL;
+}
+
+void worker_run(struct worker *w)
+{
+    tick(w);
+    loop_run(w->loop);
+    timer_clear(w->loop, &w->tick);
+}
+
+void worker_destroy(struct worker *w)
+{
+    if (w == NULL)
+        return;
+    server_destroy(w->server);
+    transactions_dispose(w);
+    view_release(w->view);
+    gunzip_destroy(w->gunzip);
+    loop_destroy(w->loop);
+    text_dispose(&w->line);
+    free(w);
+}
