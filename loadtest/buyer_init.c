@@ -50,12 +50,17 @@ static void set_bit(uint64_t *set, uint32_t bit)
 static void draw_focus(struct drawing *d)
 {
     const struct atlas *a = traffic_atlas(d->buyer->traffic);
+    double total = 0;
+    for (uint32_t c = 0; c < a->n_countries; c++)
+        total += a->countries[c].weight * a->countries[c].price;
     d->n_focus = 2 + (uint32_t)prng_below(&d->g, FOCUS_MAX - 1);
     for (uint32_t i = 0; i < d->n_focus; i++) {
-        double x = prng_unit(&d->g);
+        double x = prng_unit(&d->g) * total;
         uint32_t c = 0;
-        while (c + 1 < a->n_countries && x >= a->countries[c].weight)
-            x -= a->countries[c++].weight;
+        while (c + 1 < a->n_countries && x >= a->countries[c].weight * a->countries[c].price) {
+            x -= a->countries[c].weight * a->countries[c].price;
+            c++;
+        }
         d->focus[i] = c;
     }
 }

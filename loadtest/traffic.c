@@ -10,7 +10,7 @@
 
 #include "hash.h"
 #include "loadtest/property.h"
-#include "loadtest/text.h"
+#include "loadtest/sink.h"
 #include "loadtest/view.h"
 
 struct traffic {
@@ -168,26 +168,26 @@ static void draw_visit(const struct traffic *t, int hour, struct visit *v)
 
 /* ---- the body ---- */
 
-static void put_sizes(struct text *o, const uint16_t (*sizes)[2], int n)
+static void put_sizes(struct sink *o, const uint16_t (*sizes)[2], int n)
 {
-    text_literal(o, "\"banner\":{\"w\":");
-    text_uint(o, sizes[0][0]);
-    text_literal(o, ",\"h\":");
-    text_uint(o, sizes[0][1]);
-    text_literal(o, ",\"format\":[");
+    sink_literal(o, "\"banner\":{\"w\":");
+    sink_uint(o, sizes[0][0]);
+    sink_literal(o, ",\"h\":");
+    sink_uint(o, sizes[0][1]);
+    sink_literal(o, ",\"format\":[");
     for (int i = 0; i < n && sizes[i][0] != 0; i++) {
         if (i > 0)
-            text_literal(o, ",");
-        text_literal(o, "{\"w\":");
-        text_uint(o, sizes[i][0]);
-        text_literal(o, ",\"h\":");
-        text_uint(o, sizes[i][1]);
-        text_literal(o, "}");
+            sink_literal(o, ",");
+        sink_literal(o, "{\"w\":");
+        sink_uint(o, sizes[i][0]);
+        sink_literal(o, ",\"h\":");
+        sink_uint(o, sizes[i][1]);
+        sink_literal(o, "}");
     }
-    text_literal(o, "],\"pos\":");
+    sink_literal(o, "],\"pos\":");
 }
 
-static void put_banner(struct text *o, const struct visit *v, const struct placement *p)
+static void put_banner(struct sink *o, const struct visit *v, const struct placement *p)
 {
     static const uint16_t DESKTOP[][3][2] = {
         [PLACEMENT_RECTANGLE] = {{300, 250}, {336, 280}, {300, 600}},
@@ -206,36 +206,36 @@ static void put_banner(struct text *o, const struct visit *v, const struct place
         put_sizes(o, TABLET, 2);
     else
         put_sizes(o, v->person.device == 2 ? DESKTOP[p->kind] : MOBILE[p->kind], 3);
-    text_uint(o, p->kind == PLACEMENT_INTERSTITIAL ? 7 : p->kind == PLACEMENT_SKYSCRAPER ? 3 : 1);
-    text_literal(o, ",\"btype\":[1],\"battr\":[1,2,3,9],\"mimes\":[\"image/jpeg\",\"image/png\","
+    sink_uint(o, p->kind == PLACEMENT_INTERSTITIAL ? 7 : p->kind == PLACEMENT_SKYSCRAPER ? 3 : 1);
+    sink_literal(o, ",\"btype\":[1],\"battr\":[1,2,3,9],\"mimes\":[\"image/jpeg\",\"image/png\","
                     "\"image/gif\",\"text/javascript\"]");
     if (v->property->kind == PROPERTY_APP)
-        text_literal(o, ",\"api\":[3,5,6,7]");
-    text_literal(o, "}");
+        sink_literal(o, ",\"api\":[3,5,6,7]");
+    sink_literal(o, "}");
 }
 
-static void put_video(struct text *o, const struct placement *p)
+static void put_video(struct sink *o, const struct placement *p)
 {
     bool tv = p->kind == PLACEMENT_TV, rewarded = p->kind == PLACEMENT_REWARDED;
-    text_literal(o, "\"video\":{\"mimes\":[\"video/mp4\",\"video/webm\"],\"minduration\":5,"
+    sink_literal(o, "\"video\":{\"mimes\":[\"video/mp4\",\"video/webm\"],\"minduration\":5,"
                     "\"maxduration\":");
-    text_uint(o, tv ? 60 : 30);
-    text_literal(o, ",\"protocols\":[2,3,5,6,7,8],\"w\":");
-    text_uint(o, tv ? 1920 : rewarded ? 480 : 640);
-    text_literal(o, ",\"h\":");
-    text_uint(o, tv ? 1080 : rewarded ? 320 : 360);
-    text_literal(o, ",\"startdelay\":0,\"plcmt\":");
-    text_uint(o, tv ? 1 : rewarded ? 3 : 2);
-    text_literal(o, ",\"linearity\":1,\"skip\":");
-    text_uint(o, tv || rewarded ? 0 : 1);
-    text_literal(o, ",\"playbackmethod\":[");
-    text_uint(o, tv ? 1 : 2);
-    text_literal(o, "],\"delivery\":[2],\"pos\":7,\"api\":[7]}");
+    sink_uint(o, tv ? 60 : 30);
+    sink_literal(o, ",\"protocols\":[2,3,5,6,7,8],\"w\":");
+    sink_uint(o, tv ? 1920 : rewarded ? 480 : 640);
+    sink_literal(o, ",\"h\":");
+    sink_uint(o, tv ? 1080 : rewarded ? 320 : 360);
+    sink_literal(o, ",\"startdelay\":0,\"plcmt\":");
+    sink_uint(o, tv ? 1 : rewarded ? 3 : 2);
+    sink_literal(o, ",\"linearity\":1,\"skip\":");
+    sink_uint(o, tv || rewarded ? 0 : 1);
+    sink_literal(o, ",\"playbackmethod\":[");
+    sink_uint(o, tv ? 1 : 2);
+    sink_literal(o, "],\"delivery\":[2],\"pos\":7,\"api\":[7]}");
 }
 
-static void put_native(struct text *o)
+static void put_native(struct sink *o)
 {
-    text_literal(o, "\"native\":{\"request\":\"{\\\"ver\\\":\\\"1.2\\\",\\\"context\\\":1,"
+    sink_literal(o, "\"native\":{\"request\":\"{\\\"ver\\\":\\\"1.2\\\",\\\"context\\\":1,"
                     "\\\"plcmttype\\\":1,\\\"assets\\\":[{\\\"id\\\":1,\\\"required\\\":1,"
                     "\\\"title\\\":{\\\"len\\\":80}},{\\\"id\\\":2,\\\"required\\\":1,"
                     "\\\"img\\\":{\\\"type\\\":3,\\\"wmin\\\":600,\\\"hmin\\\":314}},"
@@ -248,29 +248,29 @@ static int64_t round_floor(double micros)
     return micros <= 0 ? 0 : (int64_t)fmax(ceil(micros / 10000), 1) * 10000;
 }
 
-static void put_pmp(const struct traffic *t, struct text *o, const struct placement *p,
+static void put_pmp(const struct traffic *t, struct sink *o, const struct placement *p,
                     int64_t floor_micros)
 {
     char deal[DEAL_NAME_MAX];
     inventory_deal_name(t->scenario, (uint32_t)p->deal, deal);
-    text_literal(o, ",\"pmp\":{\"private_auction\":");
-    text_uint(o, p->deal_private);
-    text_literal(o, ",\"deals\":[{\"id\":\"");
-    text_string(o, deal);
-    text_literal(o, "\",\"bidfloor\":");
-    text_fixed(o, (round_floor((double)floor_micros * 1.3) + 500000) / 10000, 2);
-    text_literal(o, ",\"bidfloorcur\":\"USD\",\"at\":2}]}");
+    sink_literal(o, ",\"pmp\":{\"private_auction\":");
+    sink_uint(o, p->deal_private);
+    sink_literal(o, ",\"deals\":[{\"id\":\"");
+    sink_string(o, deal);
+    sink_literal(o, "\",\"bidfloor\":");
+    sink_fixed(o, (round_floor((double)floor_micros * 1.3) + 500000) / 10000, 2);
+    sink_literal(o, ",\"bidfloorcur\":\"USD\",\"at\":2}]}");
 }
 
-static void put_imp(const struct traffic *t, struct visit *v, struct text *o, uint32_t i)
+static void put_imp(const struct traffic *t, struct visit *v, struct sink *o, uint32_t i)
 {
     const struct placement *p = v->placements[i];
     double price = t->atlas->countries[v->person.country].price;
     int64_t floor =
         round_floor((double)p->floor_micros * price * (0.85 + 0.3 * prng_unit(&v->g)));
-    text_literal(o, "{\"id\":\"");
-    text_uint(o, i + 1);
-    text_literal(o, "\",");
+    sink_literal(o, "{\"id\":\"");
+    sink_uint(o, i + 1);
+    sink_literal(o, "\",");
     if (p->kind == PLACEMENT_NATIVE)
         put_native(o);
     else if (p->kind == PLACEMENT_VIDEO || p->kind == PLACEMENT_REWARDED ||
@@ -278,79 +278,79 @@ static void put_imp(const struct traffic *t, struct visit *v, struct text *o, ui
         put_video(o, p);
     else
         put_banner(o, v, p);
-    text_literal(o, ",\"tagid\":\"");
-    text_string(o, v->property->name);
-    text_literal(o, "/");
-    text_uint(o, (uint64_t)(p - v->property->placements));
-    text_literal(o, "\",\"bidfloor\":");
-    text_fixed(o, floor / 10000, 2);
-    text_literal(o, ",\"bidfloorcur\":\"USD\",\"secure\":1");
+    sink_literal(o, ",\"tagid\":\"");
+    sink_string(o, v->property->name);
+    sink_literal(o, "/");
+    sink_uint(o, (uint64_t)(p - v->property->placements));
+    sink_literal(o, "\",\"bidfloor\":");
+    sink_fixed(o, floor / 10000, 2);
+    sink_literal(o, ",\"bidfloorcur\":\"USD\",\"secure\":1");
     if (p->kind == PLACEMENT_INTERSTITIAL || p->kind == PLACEMENT_REWARDED)
-        text_literal(o, ",\"instl\":1");
+        sink_literal(o, ",\"instl\":1");
     if (p->kind == PLACEMENT_REWARDED)
-        text_literal(o, ",\"rwdd\":1");
+        sink_literal(o, ",\"rwdd\":1");
     if (v->property->kind == PROPERTY_APP)
-        text_literal(o, ",\"displaymanager\":\"prebid-mobile\",\"displaymanagerver\":\"2.2.1\"");
+        sink_literal(o, ",\"displaymanager\":\"prebid-mobile\",\"displaymanagerver\":\"2.2.1\"");
     if (p->deal >= 0 && prng_unit(&v->g) < 0.7)
         put_pmp(t, o, p, floor);
-    text_literal(o, ",\"ext\":{\"gpid\":\"/21/");
-    text_string(o, v->property->name);
-    text_literal(o, "#");
-    text_uint(o, (uint64_t)(p - v->property->placements));
-    text_literal(o, "\"}}");
+    sink_literal(o, ",\"ext\":{\"gpid\":\"/21/");
+    sink_string(o, v->property->name);
+    sink_literal(o, "#");
+    sink_uint(o, (uint64_t)(p - v->property->placements));
+    sink_literal(o, "\"}}");
 }
 
-static void put_cats(struct text *o, const struct property *p)
+static void put_cats(struct sink *o, const struct property *p)
 {
-    text_literal(o, ",\"cat\":[\"IAB");
-    text_uint(o, p->cats[0]);
+    sink_literal(o, ",\"cat\":[\"IAB");
+    sink_uint(o, p->cats[0]);
     if (p->n_cats > 1) {
-        text_literal(o, "\",\"IAB");
-        text_uint(o, p->cats[1]);
+        sink_literal(o, "\",\"IAB");
+        sink_uint(o, p->cats[1]);
     }
-    text_literal(o, "\"]");
+    sink_literal(o, "\"]");
 }
 
-static void put_property(const struct traffic *t, struct visit *v, struct text *o)
+static void put_property(const struct traffic *t, struct visit *v, struct sink *o)
 {
     const struct property *p = v->property;
     uint32_t article = (uint32_t)prng_below(&v->g, 5000);
-    text_string(o, p->kind == PROPERTY_SITE ? "\"site\":{\"id\":\"s" : "\"app\":{\"id\":\"a");
-    text_uint(o, (uint64_t)(p - t->inventory.properties));
-    text_literal(o, "\",\"name\":\"");
-    text_string(o, p->title);
+    sink_string(o, p->kind == PROPERTY_SITE ? "\"site\":{\"id\":\"s" : "\"app\":{\"id\":\"a");
+    sink_uint(o, (uint64_t)(p - t->inventory.properties));
+    sink_literal(o, "\",\"name\":\"");
+    sink_string(o, p->title);
     if (p->kind == PROPERTY_SITE) {
-        text_literal(o, "\",\"domain\":\"");
-        text_string(o, p->name);
-        text_literal(o, "\",\"page\":\"https://");
-        text_string(o, p->name);
-        text_literal(o, "/articles/");
-        text_uint(o, article);
-        text_literal(o, ".html\",\"mobile\":");
-        text_uint(o, v->person.device != 2);
+        sink_literal(o, "\",\"domain\":\"");
+        sink_string(o, p->name);
+        sink_literal(o, "\",\"page\":\"https://");
+        sink_string(o, p->name);
+        sink_literal(o, "/articles/");
+        sink_uint(o, article);
+        sink_literal(o, ".html\",\"mobile\":");
+        sink_uint(o, v->person.device != 2);
     } else {
-        text_literal(o, "\",\"bundle\":\"");
-        text_string(o, p->name);
-        text_literal(o, "\",\"storeurl\":\"https://store.example/details?id=");
-        text_string(o, p->name);
-        text_literal(o, "\",\"ver\":\"4.");
-        text_uint(o, article % 12);
-        text_literal(o, "\"");
+        sink_literal(o, "\",\"bundle\":\"");
+        sink_string(o, p->name);
+        sink_literal(o, "\",\"storeurl\":\"https://store.example/details?id=");
+        sink_string(o, p->name);
+        sink_literal(o, "\",\"ver\":\"4.");
+        sink_uint(o, article % 12);
+        sink_literal(o, "\"");
     }
     put_cats(o, p);
-    text_literal(o, ",\"privacypolicy\":1,\"publisher\":{\"id\":\"pub-");
-    text_uint(o, 1000 + p->publisher);
-    text_literal(o, "\",\"name\":\"Publisher ");
-    text_uint(o, p->publisher);
-    text_literal(o, "\",\"domain\":\"pub");
-    text_uint(o, p->publisher);
-    text_literal(o, ".example\"},\"content\":{\"id\":\"c");
-    text_uint(o, article);
-    text_literal(o, "\",\"language\":\"");
-    text_string(o, t->atlas->countries[p->home >= 0 ? (uint32_t)p->home : 0].language);
-    text_string(o, p->kind == PROPERTY_TV ? "\",\"genre\":\"series\",\"len\":2700,\"livestream\":0}"
+    sink_literal(o, ",\"privacypolicy\":1,\"publisher\":{\"id\":\"pub-");
+    sink_uint(o, 1000 + p->publisher);
+    sink_literal(o, "\",\"name\":\"Publisher ");
+    sink_uint(o, p->publisher);
+    sink_literal(o, "\",\"domain\":\"pub");
+    sink_uint(o, p->publisher);
+    sink_literal(o, ".example\"},\"content\":{\"id\":\"c");
+    sink_uint(o, article);
+    sink_literal(o, "\",\"language\":\"");
+    sink_string(o, t->atlas->countries[p->home >= 0 ? (uint32_t)p->home : 0].language);
+    sink_string(o, p->kind == PROPERTY_TV ? "\",\"genre\":\"series\",\"len\":2700,\"livestream\":0}"
                                            : "\"}");
-    text_literal(o, "}");
+    sink_literal(o, "}");
 }
 
 struct machine {
@@ -405,149 +405,149 @@ static const struct machine *machine_of(const struct person *p)
     return p->os == OS_WINDOWS ? &WINDOWS : p->os == OS_MACOS ? &MACOS : &LINUX;
 }
 
-static void put_uuid(struct text *o, uint64_t h)
+static void put_uuid(struct sink *o, uint64_t h)
 {
     uint64_t more = hash_mix(h + 1);
     static const uint8_t DIGITS[5] = {8, 4, 4, 4, 12};
     for (unsigned i = 0; i < 5; i++) {
         if (i > 0)
-            text_literal(o, "-");
-        text_hex(o, i == 4 ? more : h >> (16 * i & 63), DIGITS[i]);
+            sink_literal(o, "-");
+        sink_hex(o, i == 4 ? more : h >> (16 * i & 63), DIGITS[i]);
     }
 }
 
-static void put_ip(struct text *o, uint64_t h)
+static void put_ip(struct sink *o, uint64_t h)
 {
     /* Addresses reserved for documentation (RFC 5737, RFC 3849). */
     static const char *const NETS[] = {"192.0.2.", "198.51.100.", "203.0.113."};
     if (h % 5 == 0) {
-        text_literal(o, "\"ipv6\":\"2001:db8:");
-        text_hex(o, h >> 8, 4);
-        text_literal(o, ":");
-        text_hex(o, h >> 24, 4);
-        text_literal(o, "::1\"");
+        sink_literal(o, "\"ipv6\":\"2001:db8:");
+        sink_hex(o, h >> 8, 4);
+        sink_literal(o, ":");
+        sink_hex(o, h >> 24, 4);
+        sink_literal(o, "::1\"");
     } else {
-        text_literal(o, "\"ip\":\"");
-        text_string(o, NETS[(h >> 8) % 3]);
-        text_uint(o, h >> 16 & 255);
-        text_literal(o, "\"");
+        sink_literal(o, "\"ip\":\"");
+        sink_string(o, NETS[(h >> 8) % 3]);
+        sink_uint(o, h >> 16 & 255);
+        sink_literal(o, "\"");
     }
 }
 
-static void put_geo(const struct traffic *t, struct visit *v, struct text *o)
+static void put_geo(const struct traffic *t, struct visit *v, struct sink *o)
 {
     const struct scenario_traffic *s = &t->scenario->traffic;
     const struct atlas_node *city = &t->atlas->nodes[v->person.city];
     double told = prng_unit(&v->g);
-    text_literal(o, ",\"geo\":{\"country\":\"");
-    text_string(o, t->atlas->countries[v->person.country].code);
+    sink_literal(o, ",\"geo\":{\"country\":\"");
+    sink_string(o, t->atlas->countries[v->person.country].code);
     if (told < s->region_share) {
-        text_literal(o, "\",\"region\":\"");
-        text_string(o, t->atlas->nodes[city->parent].name);
+        sink_literal(o, "\",\"region\":\"");
+        sink_string(o, t->atlas->nodes[city->parent].name);
     }
     if (told < s->city_share) {
-        text_literal(o, "\",\"city\":\"");
-        text_string(o, city->name);
+        sink_literal(o, "\",\"city\":\"");
+        sink_string(o, city->name);
     }
-    text_literal(o, "\",\"lat\":");
-    text_fixed(o, llround(city->lat * 1e4) + (int64_t)(v->person.hash >> 40 & 511) - 256, 4);
-    text_literal(o, ",\"lon\":");
-    text_fixed(o, llround(city->lon * 1e4) + (int64_t)(v->person.hash >> 50 & 511) - 256, 4);
-    text_literal(o, ",\"type\":2,\"utcoffset\":");
-    text_int(o, city->utcoffset_min);
-    text_literal(o, "}");
+    sink_literal(o, "\",\"lat\":");
+    sink_fixed(o, llround(city->lat * 1e4) + (int64_t)(v->person.hash >> 40 & 511) - 256, 4);
+    sink_literal(o, ",\"lon\":");
+    sink_fixed(o, llround(city->lon * 1e4) + (int64_t)(v->person.hash >> 50 & 511) - 256, 4);
+    sink_literal(o, ",\"type\":2,\"utcoffset\":");
+    sink_int(o, city->utcoffset_min);
+    sink_literal(o, "}");
 }
 
-static void put_device(const struct traffic *t, struct visit *v, struct text *o)
+static void put_device(const struct traffic *t, struct visit *v, struct sink *o)
 {
     const struct person *p = &v->person;
     const struct machine *m = machine_of(p);
     bool app = v->property->kind != PROPERTY_SITE;
-    text_literal(o, ",\"device\":{\"ua\":\"");
-    text_string(o, m->ua[0]);
-    text_uint(o, 118 + (p->hash >> 20 & 15));
-    text_string(o, m->ua[1]);
-    text_literal(o, "\",");
+    sink_literal(o, ",\"device\":{\"ua\":\"");
+    sink_string(o, m->ua[0]);
+    sink_uint(o, 118 + (p->hash >> 20 & 15));
+    sink_string(o, m->ua[1]);
+    sink_literal(o, "\",");
     put_ip(o, p->hash);
     put_geo(t, v, o);
-    text_literal(o, ",\"devicetype\":");
-    text_uint(o, p->device);
-    text_literal(o, ",\"os\":\"");
-    text_string(o, m->os);
-    text_literal(o, "\",\"osv\":\"");
-    text_uint(o, 10 + (p->hash >> 28 & 7));
+    sink_literal(o, ",\"devicetype\":");
+    sink_uint(o, p->device);
+    sink_literal(o, ",\"os\":\"");
+    sink_string(o, m->os);
+    sink_literal(o, "\",\"osv\":\"");
+    sink_uint(o, 10 + (p->hash >> 28 & 7));
     if (m->make[0] != '\0') {
-        text_literal(o, "\",\"make\":\"");
-        text_string(o, m->make);
+        sink_literal(o, "\",\"make\":\"");
+        sink_string(o, m->make);
     }
-    text_literal(o, "\",\"model\":\"");
-    text_string(o, m->models[(p->hash >> 32) % 3]);
-    text_literal(o, "\",\"language\":\"");
-    text_string(o, t->atlas->countries[p->country].language);
-    text_literal(o, "\",\"w\":");
-    text_uint(o, m->w);
-    text_literal(o, ",\"h\":");
-    text_uint(o, m->h);
-    text_literal(o, ",\"js\":1,\"dnt\":0,\"lmt\":");
-    text_uint(o, !p->known);
-    text_literal(o, ",\"connectiontype\":");
-    text_uint(o, p->device == 4 && prng_unit(&v->g) < 0.5 ? 6 : 2);
+    sink_literal(o, "\",\"model\":\"");
+    sink_string(o, m->models[(p->hash >> 32) % 3]);
+    sink_literal(o, "\",\"language\":\"");
+    sink_string(o, t->atlas->countries[p->country].language);
+    sink_literal(o, "\",\"w\":");
+    sink_uint(o, m->w);
+    sink_literal(o, ",\"h\":");
+    sink_uint(o, m->h);
+    sink_literal(o, ",\"js\":1,\"dnt\":0,\"lmt\":");
+    sink_uint(o, !p->known);
+    sink_literal(o, ",\"connectiontype\":");
+    sink_uint(o, p->device == 4 && prng_unit(&v->g) < 0.5 ? 6 : 2);
     if (app && p->known) {
-        text_literal(o, ",\"ifa\":\"");
+        sink_literal(o, ",\"ifa\":\"");
         put_uuid(o, p->hash);
-        text_literal(o, "\"");
+        sink_literal(o, "\"");
     }
-    text_literal(o, "}");
+    sink_literal(o, "}");
 }
 
-static void put_user(const struct traffic *t, const struct visit *v, struct text *o)
+static void put_user(const struct traffic *t, const struct visit *v, struct sink *o)
 {
     bool gdpr = t->atlas->countries[v->person.country].gdpr;
     bool id = v->person.known && v->property->kind == PROPERTY_SITE;
     if (!id && !(gdpr && v->consent))
         return;
-    text_literal(o, ",\"user\":{");
+    sink_literal(o, ",\"user\":{");
     if (id) {
-        text_literal(o, "\"id\":\"u");
-        text_hex(o, v->person.hash, 16);
-        text_literal(o, "\"");
+        sink_literal(o, "\"id\":\"u");
+        sink_hex(o, v->person.hash, 16);
+        sink_literal(o, "\"");
     }
     if (gdpr && v->consent) {
         if (id)
-            text_literal(o, ",");
-        text_literal(o, "\"consent\":\"CQ");
-        text_hex(o, v->person.hash >> 7, 14);
-        text_literal(o, "AAAAENCZCAAAAAAAAAAAAAAAAAAAA.YAAAAAAAAAA\"");
+            sink_literal(o, ",");
+        sink_literal(o, "\"consent\":\"CQ");
+        sink_hex(o, v->person.hash >> 7, 14);
+        sink_literal(o, "AAAAENCZCAAAAAAAAAAAAAAAAAAAA.YAAAAAAAAAA\"");
     }
-    text_literal(o, "}");
+    sink_literal(o, "}");
 }
 
-static void put_rest(const struct traffic *t, const struct visit *v, struct text *o)
+static void put_rest(const struct traffic *t, const struct visit *v, struct sink *o)
 {
     const struct property *p = v->property;
     bool gdpr = t->atlas->countries[v->person.country].gdpr;
-    text_literal(o, ",\"at\":2,\"tmax\":");
-    text_uint(o, p->tmax_ms);
-    text_literal(o, ",\"cur\":[\"USD\"],\"bcat\":[\"IAB25\",\"IAB26\",\"IAB7-39\"");
+    sink_literal(o, ",\"at\":2,\"tmax\":");
+    sink_uint(o, p->tmax_ms);
+    sink_literal(o, ",\"cur\":[\"USD\"],\"bcat\":[\"IAB25\",\"IAB26\",\"IAB7-39\"");
     if (p->publisher % 5 == 0) {
-        text_literal(o, ",\"IAB");
-        text_uint(o, 1 + p->publisher / 5 % 24);
-        text_literal(o, "\"");
+        sink_literal(o, ",\"IAB");
+        sink_uint(o, 1 + p->publisher / 5 % 24);
+        sink_literal(o, "\"");
     }
-    text_literal(o, "],\"badv\":[\"competitor");
-    text_uint(o, p->publisher % 7);
-    text_literal(o, ".example\",\"blocked.example\"],\"source\":{\"fd\":1,\"tid\":\"");
+    sink_literal(o, "],\"badv\":[\"competitor");
+    sink_uint(o, p->publisher % 7);
+    sink_literal(o, ".example\",\"blocked.example\"],\"source\":{\"fd\":1,\"tid\":\"");
     put_uuid(o, hash_mix(v->g.state));
-    text_literal(o, "\",\"schain\":{\"ver\":\"1.0\",\"complete\":1,\"nodes\":[{\"asi\":"
+    sink_literal(o, "\",\"schain\":{\"ver\":\"1.0\",\"complete\":1,\"nodes\":[{\"asi\":"
                     "\"exchange.example\",\"sid\":\"pub-");
-    text_uint(o, 1000 + p->publisher);
-    text_literal(o, "\",\"hp\":1}]}},\"regs\":{\"coppa\":");
-    text_uint(o, v->coppa);
-    text_literal(o, ",\"gdpr\":");
-    text_uint(o, gdpr);
+    sink_uint(o, 1000 + p->publisher);
+    sink_literal(o, "\",\"hp\":1}]}},\"regs\":{\"coppa\":");
+    sink_uint(o, v->coppa);
+    sink_literal(o, ",\"gdpr\":");
+    sink_uint(o, gdpr);
     if (v->person.country == 0)
-        text_literal(o, ",\"us_privacy\":\"1YNN\",\"gpp_sid\":[7]");
-    text_literal(o, "}}");
+        sink_literal(o, ",\"us_privacy\":\"1YNN\",\"gpp_sid\":[7]");
+    sink_literal(o, "}}");
 }
 
 /* The day's curve, inverted: share of the volume -> time of day. */
@@ -575,20 +575,20 @@ struct bytes traffic_request(const struct traffic *t, int32_t day, uint32_t inde
              time_of_day_ms(t, share - floor(share), &hour);
     draw_visit(t, hour, &v);
 
-    struct text o = {.base = out, .size = TRAFFIC_BODY_MAX};
-    text_literal(&o, "{\"id\":\"");
-    text_int(&o, day);
-    text_literal(&o, "-");
-    text_uint(&o, index);
-    text_literal(&o, "-");
-    text_hex(&o, tag, 12);
-    text_literal(&o, "\",\"imp\":[");
+    struct sink o = {.base = out, .size = TRAFFIC_BODY_MAX};
+    sink_literal(&o, "{\"id\":\"");
+    sink_int(&o, day);
+    sink_literal(&o, "-");
+    sink_uint(&o, index);
+    sink_literal(&o, "-");
+    sink_hex(&o, tag, 12);
+    sink_literal(&o, "\",\"imp\":[");
     for (uint32_t i = 0; i < v.n_placements; i++) {
         if (i > 0)
-            text_literal(&o, ",");
+            sink_literal(&o, ",");
         put_imp(t, &v, &o, i);
     }
-    text_literal(&o, "],");
+    sink_literal(&o, "],");
     put_property(t, &v, &o);
     put_device(t, &v, &o);
     put_user(t, &v, &o);
@@ -628,6 +628,12 @@ int32_t traffic_find_property(const struct traffic *t, struct bytes name)
 int32_t traffic_find_deal(const struct traffic *t, struct bytes id)
 {
     return (int32_t)lookup_find(&t->inventory.deals, hash_bytes(id, t->scenario->seed));
+}
+
+void traffic_deal_name(const struct traffic *t, uint32_t deal, char out[TRAFFIC_DEAL_NAME_MAX])
+{
+    _Static_assert((int)TRAFFIC_DEAL_NAME_MAX == (int)DEAL_NAME_MAX, "the same buffer");
+    inventory_deal_name(t->scenario, deal, out);
 }
 
 uint32_t traffic_draw_property(const struct traffic *t, struct prng *g)

@@ -26,6 +26,8 @@ uint32_t traffic_deals(const struct traffic *t);
 /* Index of the site or app with this domain or bundle; -1 = not of this world. */
 int32_t traffic_find_property(const struct traffic *t, struct bytes name);
 int32_t traffic_find_deal(const struct traffic *t, struct bytes id);
+enum { TRAFFIC_DEAL_NAME_MAX = 24 };
+void traffic_deal_name(const struct traffic *t, uint32_t deal, char out[TRAFFIC_DEAL_NAME_MAX]);
 /* A property drawn by its popularity; for domain lists that a buyer would write. */
 uint32_t traffic_draw_property(const struct traffic *t, struct prng *g);
 
