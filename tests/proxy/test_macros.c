@@ -7,8 +7,8 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
-#include "proxy/macros.h"
 #include "proxy/arena_text.h"
+#include "proxy/macros.h"
 
 static const struct macro_values VALUES = {
     .id = {"auc", 3},
@@ -140,7 +140,8 @@ static void test_text_add_json(void **state)
     struct arena_text t;
     arena_text_begin(&t, &arena, 0);
     arena_text_add_json(&t, (struct bytes){"a\"b\\c\n\r\t\x01\x1f\0/\xc3\xa9", 14});
-    assert_true(bytes_is(arena_text_bytes(&t), "\"a\\\"b\\\\c\\n\\r\\t\\u0001\\u001f\\u0000/\xc3\xa9\""));
+    assert_true(
+        bytes_is(arena_text_bytes(&t), "\"a\\\"b\\\\c\\n\\r\\t\\u0001\\u001f\\u0000/\xc3\xa9\""));
     arena_text_begin(&t, &arena, 0);
     arena_text_add_json(&t, (struct bytes){NULL, 0});
     arena_text_add_int(&t, INT64_MIN);
@@ -152,9 +153,13 @@ static void test_text_add_json(void **state)
 static void test_text_add_base64(void **state)
 {
     /* RFC 4648 section 10 */
-    static const char *const rows[][2] = {{"", ""},          {"f", "Zg=="},     {"fo", "Zm8="},
-                                          {"foo", "Zm9v"},   {"foob", "Zm9vYg=="},
-                                          {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"},
+    static const char *const rows[][2] = {{"", ""},
+                                          {"f", "Zg=="},
+                                          {"fo", "Zm8="},
+                                          {"foo", "Zm9v"},
+                                          {"foob", "Zm9vYg=="},
+                                          {"fooba", "Zm9vYmE="},
+                                          {"foobar", "Zm9vYmFy"},
                                           {"\xfb\xff", "+/8="}};
     struct arena arena = {0};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
