@@ -10,9 +10,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* "bidsieve check", or a program of one command: its name alone. */
+static const char *full_name(const struct cli_command *c)
+{
+    static _Thread_local char text[96];
+    snprintf(text, sizeof(text), "%s%s%s", c->program != NULL ? c->program : "bidsieve",
+             c->name[0] != '\0' ? " " : "", c->name);
+    return text;
+}
+
 static void print_help(const struct cli_command *c)
 {
-    printf("usage: bidsieve %s %s\n\n%s\n\n", c->name, c->usage, c->summary);
+    printf("usage: %s %s\n\n%s\n\n", full_name(c), c->usage, c->summary);
     for (size_t i = 0; i < c->n_options; i++) {
         const struct cli_option *o = &c->options[i];
         char left[64];
@@ -34,7 +43,8 @@ static void print_help(const struct cli_command *c)
 
 static int wrong(const struct cli_command *c, const char *what, const char *word)
 {
-    fprintf(stderr, "bidsieve %s: %s%s; see 'bidsieve %s --help'\n", c->name, what, word, c->name);
+    const char *name = full_name(c);
+    fprintf(stderr, "%s: %s%s; see '%s --help'\n", name, what, word, name);
     return 2;
 }
 

@@ -82,6 +82,7 @@ struct dsp_link *dsp_link_create(struct loop *loop, const struct config *config,
     link->slot = slot;
     link->tokens = 1;
     link->filled_us = loop_now_us();
+    health_init(&link->health, link->filled_us);
     link->settings_hash = settings_hash(config, dsp);
     link->references = 1;
     return link;

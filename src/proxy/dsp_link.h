@@ -1,10 +1,11 @@
-/* One DSP integration on one loop: its client, its rate cap, what is known of its latency. Counted
+/* One DSP integration on one loop: its client, its rate cap, its health. Counted
  * references: views of several configurations share a link while its settings are the same, so that
  * connections and state survive a reload. One thread. */
 #ifndef PROXY_DSP_LINK_H
 #define PROXY_DSP_LINK_H
 
 #include "proxy/config.h"
+#include "proxy/health.h"
 #include "proxy/net/dsp_client.h"
 
 struct dsp_link {
@@ -14,6 +15,7 @@ struct dsp_link {
     double qps_max; /* of this loop; 0 = no cap */
     double tokens;  /* token bucket, up to a tenth of a second's worth, at least 1 */
     uint64_t filled_us;
+    struct health health;
     uint64_t settings_hash; /* of what the client was made from */
     uint32_t references;
 };

@@ -224,6 +224,9 @@ static int io_call(void *ctx, uint32_t dsp, uint32_t tmax_ms)
     struct dsp_link *link = t->view->links[dsp];
     if (link == NULL)
         return WHY_HEALTH;
+    if (!health_in_time(&link->health, (uint64_t)tmax_ms * 1000) &&
+        hash_unit(hash_bytes(t->request.id, ~link->settings_hash)) >= HEALTH_SHARE_MIN)
+        return WHY_RULE_FIRST + RULE_TMAX;
     if (!dsp_client_has_room(link->client))
         return WHY_OVERLOAD;
     if (t->payload == NULL)
@@ -301,13 +304,18 @@ static void capture(struct transaction *t)
 static void count(struct transaction *t, bool bid)
 {
     struct metrics_shard *shard = t->worker->shard;
+    uint64_t now_us = loop_now_us();
     bool called = false;
     for (uint32_t d = 0; d < t->view->snapshot->config->n_dsps; d++) {
         if (t->view->links[d] == NULL)
             continue;
         const struct auction_dsp *a = auction_dsp(t->auction, d);
-        called = called || a->outcome != OUTCOME_NOT_CALLED;
         metrics_auction_dsp(shard, t->view->links[d]->slot, a);
+        if (a->outcome == OUTCOME_NOT_CALLED)
+            continue;
+        called = true;
+        bool failed = a->outcome == OUTCOME_TIMEOUT || a->outcome == OUTCOME_ERROR || a->refused[BID_NOT_JSON] > 0;
+        health_observe(&t->view->links[d]->health, now_us, failed, a->latency_us);
     }
     metrics_add(&shard->auctions[bid      ? AUCTION_BID
                                  : called ? AUCTION_NO_BID
@@ -329,15 +337,26 @@ static const struct auction_io io = {io_now_us, io_call, io_cancel, io_timer, io
 
 /* ---- the beginning ---- */
 
-/* What stands between the model's verdict and the wire: a DSP that is off, and rate caps. */
+/* What stands between the model's verdict and the wire: a DSP that is disabled, its health, its rate cap. Which calls of an
+ * ailing DSP are made is drawn by a hash of the auction's id, and their propensity says so. */
 static void apply_caps(struct transaction *t, struct decision *decisions)
 {
     uint64_t now_us = loop_now_us();
     for (uint32_t d = 0; d < t->view->snapshot->config->n_dsps; d++) {
         struct dsp_link *link = t->view->links[d];
-        if (link == NULL) {
+        if (link == NULL)
             decisions[d].send = false;
-        } else if (decisions[d].send && !dsp_link_admit(link, now_us)) {
+        if (!decisions[d].send)
+            continue;
+        if (link->health.share < 1) {
+            decisions[d].propensity *= (float)link->health.share;
+            if (hash_unit(hash_bytes(t->request.id, link->settings_hash)) >= link->health.share) {
+                decisions[d].send = false;
+                decisions[d].why = WHY_HEALTH;
+                continue;
+            }
+        }
+        if (!dsp_link_admit(link, now_us)) {
             decisions[d].send = false;
             decisions[d].why = WHY_QPS;
         }

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proxy/net/gunzip.h"
 #include "proxy/net/net_internal.h"
 #include "proxy/net/resolver.h"
 
@@ -36,11 +37,13 @@ struct loop {
     struct timer **heap; /* heap[1..n_timers] */
     uint32_t n_timers, heap_capacity;
 
+    bool is_turning;
     uint64_t turn_us; /* 0 = nothing has been called in this turn */
     uint64_t lag_us_max;
     uint32_t holds;
     char *scratch;
     struct resolver *resolver;
+    struct gunzip *gunzip;
 
     atomic_bool stop;
     pthread_mutex_t lock; /* guards the two below */
@@ -62,6 +65,8 @@ h2o_loop_t *loop_h2o(struct loop *l)
 
 uint64_t loop_turn_us(struct loop *l)
 {
+    if (!l->is_turning)
+        return loop_now_us();
     if (l->turn_us == 0)
         l->turn_us = loop_now_us();
     return l->turn_us;
@@ -88,6 +93,13 @@ struct resolver *loop_resolver(struct loop *l)
     if (l->resolver == NULL)
         l->resolver = resolver_create(l);
     return l->resolver;
+}
+
+struct gunzip *loop_gunzip(struct loop *l)
+{
+    if (l->gunzip == NULL)
+        l->gunzip = gunzip_create();
+    return l->gunzip;
 }
 
 /* ---- messages ---- */
@@ -245,8 +257,10 @@ static int32_t wait_ms(struct loop *l)
 static void turn(struct loop *l, int32_t wait)
 {
     l->turn_us = 0;
+    l->is_turning = true;
     h2o_evloop_run(l->h2o, wait); /* -1 is EINTR: as good as a turn without events */
     run_timers(l);
+    l->is_turning = false;
     if (l->turn_us == 0)
         return;
     uint64_t lag_us = loop_now_us() - l->turn_us;
@@ -344,6 +358,7 @@ void loop_destroy(struct loop *l)
     if (epoll_fd >= 0)
         close(epoll_fd);
     pthread_mutex_destroy(&l->lock);
+    gunzip_destroy(l->gunzip);
     free(l->heap);
     free(l->scratch);
     free(l);

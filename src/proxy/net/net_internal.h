@@ -7,6 +7,7 @@
 
 #include "proxy/net/loop.h"
 
+struct gunzip;
 struct resolver;
 
 h2o_loop_t *loop_h2o(struct loop *l);
@@ -25,7 +26,8 @@ void loop_release(struct loop *l);
 enum { LOOP_SCRATCH_BYTES = 65536 };
 char *loop_scratch(struct loop *l);
 
-/* Made at the first use; closed with the loop. */
+/* Made at the first use; gone with the loop. */
 struct resolver *loop_resolver(struct loop *l);
+struct gunzip *loop_gunzip(struct loop *l);
 
 #endif

@@ -75,7 +75,7 @@ void resolver_close(struct resolver *r)
 
 static void look_up(struct resolver_job *job)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG}, *found = NULL;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
     char port[8];
     snprintf(port, sizeof(port), "%u", job->port);
     if (getaddrinfo(job->host, port, &hints, &found) != 0)

@@ -1,0 +1,22 @@
+/* What the best possible filter would do. It knows the true P(bid | request) of every pair, so it
+ * sends the likeliest first: no other order of sending reaches an expected recall with fewer calls
+ * (Neyman and Pearson). One thread. */
+#ifndef LOADTEST_TRUTH_H
+#define LOADTEST_TRUTH_H
+
+#include <stdint.h>
+
+/* The true probabilities of one DSP over some requests. Zero-initialise. */
+struct truth {
+    float *p;
+    uint64_t n, capacity;
+    double sum;
+};
+void truth_add(struct truth *t, double p);
+void truth_dispose(struct truth *t);
+
+/* The largest share of calls that can be withheld while the calls sent keep `recall` of the
+ * expected bids. Sorts p. 0 when nothing was added; 1 when no bid is to be expected. */
+double truth_withheld(struct truth *t, double recall);
+
+#endif
