@@ -189,22 +189,29 @@ __attribute__((format(printf, 2, 3))) static bool bad(struct parse *p, const cha
     char index[32] = "";
     if (p->dsp >= 0)
         snprintf(index, sizeof(index), "dsps[%d]", p->dsp);
-    snprintf(p->fault, sizeof(p->fault), "%s%s%s: %s", index,
-             p->dsp >= 0 && p->key != NULL ? "." : "", p->key != NULL ? p->key : "", reason);
+    snprintf(p->fault, sizeof(p->fault), "%s%s%s%s%s", index,
+             p->dsp >= 0 && p->key != NULL ? "." : "", p->key != NULL ? p->key : "",
+             p->dsp >= 0 || p->key != NULL ? ": " : "", reason);
     return false;
+}
+
+/* Before the value: if it is no value at all, that is the fault, and the scanner's. */
+static bool wrong_type(struct parse *p, const char *expected)
+{
+    return json_skip(&p->j, NULL) && bad(p, "%s", expected);
 }
 
 static bool skip_null(struct parse *p)
 {
-    return json_peek(&p->j) == JSON_NULL && json_skip(&p->j, NULL);
+    return json_peek(&p->j) == JSON_IS_NULL && json_skip(&p->j, NULL);
 }
 
 static bool read_string(struct parse *p, struct bytes *out)
 {
     bool escaped;
-    if (json_peek(&p->j) != JSON_STRING)
-        return bad(p, "must be a string");
-    if (!json_string(&p->j, out, &escaped))
+    if (json_peek(&p->j) != JSON_IS_STRING)
+        return wrong_type(p, "must be a string");
+    if (!json_text(&p->j, out, &escaped))
         return false;
     if (escaped)
         *out = json_unescape(*out, p->arena);
@@ -226,17 +233,17 @@ static bool read_name(struct parse *p, struct bytes *out)
 static bool read_bool(struct parse *p, bool *out)
 {
     enum json_type type = json_peek(&p->j);
-    if (type != JSON_TRUE && type != JSON_FALSE)
-        return bad(p, "must be true or false");
-    *out = type == JSON_TRUE;
+    if (type != JSON_IS_TRUE && type != JSON_IS_FALSE)
+        return wrong_type(p, "must be true or false");
+    *out = type == JSON_IS_TRUE;
     return json_skip(&p->j, NULL);
 }
 
 static bool read_number(struct parse *p, double from, double to, double *out)
 {
     struct bytes raw;
-    if (json_peek(&p->j) != JSON_NUMBER)
-        return bad(p, "must be a number");
+    if (json_peek(&p->j) != JSON_IS_NUMBER)
+        return wrong_type(p, "must be a number");
     if (!json_number(&p->j, &raw))
         return false;
     *out = json_to_double(raw);
@@ -313,8 +320,8 @@ static bool read_dsp(struct parse *p, struct capture_dsp *d)
     bool sent_given = false;
     struct bytes key;
     p->key = NULL;
-    if (json_peek(&p->j) != JSON_OBJECT)
-        return bad(p, "must be an object");
+    if (json_peek(&p->j) != JSON_IS_OBJECT)
+        return wrong_type(p, "must be an object");
     json_enter_object(&p->j);
     while (json_next_key(&p->j, &key))
         if (!read_dsp_member(p, key, d, &sent_given))
@@ -341,8 +348,8 @@ static bool read_dsp(struct parse *p, struct capture_dsp *d)
 static bool read_dsps(struct capture_reader *r, struct parse *p)
 {
     r->n_dsps = 0;
-    if (json_peek(&p->j) != JSON_ARRAY)
-        return bad(p, "must be an array");
+    if (json_peek(&p->j) != JSON_IS_ARRAY)
+        return wrong_type(p, "must be an array");
     json_enter_array(&p->j);
     while (json_next_element(&p->j)) {
         if (r->n_dsps == r->dsps_capacity) {
@@ -383,8 +390,8 @@ static bool read_member(struct capture_reader *r, struct parse *p, struct bytes 
     if (IS("auction"))
         return read_optional_string(p, &out->auction);
     if (IS("request")) {
-        if (json_peek(&p->j) != JSON_OBJECT)
-            return bad(p, "must be an object, the BidRequest itself");
+        if (json_peek(&p->j) != JSON_IS_OBJECT)
+            return wrong_type(p, "must be an object, the BidRequest itself");
         return json_skip(&p->j, &out->request);
     }
     if (IS("model"))
@@ -402,8 +409,8 @@ static bool read_record(struct capture_reader *r, struct parse *p, struct captur
     struct bytes key;
     *out = (struct capture_record){.ts_ms = -1, .generation = -1};
     r->n_dsps = 0;
-    if (json_peek(&p->j) != JSON_OBJECT)
-        return bad(p, "a record must be an object");
+    if (json_peek(&p->j) != JSON_IS_OBJECT)
+        return wrong_type(p, "a record must be an object");
     json_enter_object(&p->j);
     while (json_next_key(&p->j, &key))
         if (!read_member(r, p, key, out))
