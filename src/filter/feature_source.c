@@ -1,6 +1,6 @@
 /* The sources. Each says in one line of the table what it means; a text is lower-cased where case
  * carries nothing, bounded, and borrowed from the request, the arena or static storage. Values that
- * depend on where they occur say so in their text ("usa/ca", "win 10"), because a vocabulary knows
+ * depend on where they occur say so in their text ("USA/ca", "ios 17"), because a vocabulary knows
  * no context. */
 #include "filter/feature_source.h"
 
@@ -772,7 +772,7 @@ static struct bytes schain_asi(const struct source_input *in)
 #define SOURCES(ROW) \
     ROW(DSP, "dsp", NULL, "the DSP that is asked; exactly one feature has it") \
     ROW(TEXT, "geo.code", geo_code, \
-        "country/region/city, as far as they are known: usa/ca/oakland") \
+        "country/region/city, as far as they are known: USA/ca/oakland") \
     ROW(TEXT, "geo.country", geo_country, "ISO 3166-1 alpha-3") \
     ROW(TEXT, "geo.region", geo_region, "country/region") \
     ROW(TEXT, "geo.city", geo_city, "country/city") \
@@ -818,6 +818,8 @@ static struct bytes schain_asi(const struct source_input *in)
     ROW(TEXTS, "imp.mime", imp_mime, "MIME types over all imps") \
     ROW(NUMBER, "imp.floor", imp_floor, \
         "log(1 + lowest floor of the imps), in the floor's currency") \
+    ROW(TEXT, "imp.floor_band", imp_floor_band, \
+        "lowest floor in half octaves: 0; ^-2 is 0.50, ^0 is 1.00, ^2 is 2.00; with its currency if not USD") \
     ROW(TEXT, "imp.floor_currency", imp_floor_currency, "currency of the lowest floor") \
     ROW(NUMBER, "imp.deal_floor", imp_deal_floor, "log(1 + lowest floor of the deals)") \
     ROW(TEXT, "video.placement", video_placement, "p and video.plcmt, else video.placement") \

@@ -82,7 +82,8 @@ static void offer(const char *wanted, const char *name, size_t n, size_t *best, 
 /* Fills out with what the writer may have meant, at this level or, by the same name, at another. */
 static bool suggest(const struct level *l, const char *wanted, char *out, size_t size)
 {
-    size_t best = strlen(wanted) / 3 + 1; /* one typo in a short name, more in a long one */
+    size_t n_wanted = strlen(wanted); /* a typo in a short name, more in a long one */
+    size_t best = n_wanted / 3 + (n_wanted < 4 ? 1 : 2);
     out[0] = '\0';
     for (size_t i = 0; i < l->n; i++) {
         const char *name;
@@ -116,8 +117,9 @@ static int refuse_unknown(struct config_reader *r, const struct level *l, const 
 static void join_path(char *out, const char *path, const char *name)
 {
     size_t n = strlen(name);
-    bool plain = n <= 64 && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                         "0123456789_-.") == n;
+    bool plain = n >= 1 && n <= 64 &&
+                 strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                              "0123456789_-.") == n;
     struct config_shown shown = {""};
     if (!plain) { /* a stray key may hold anything */
         json_t *text = json_string(name);

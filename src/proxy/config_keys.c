@@ -6,6 +6,8 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "filter/country.h"
+#include "filter/features.h"
 #include "proxy/config.h"
 
 /* ---- what a text must look like: NULL, or the rest of the sentence "must be ..." ---- */
@@ -45,7 +47,9 @@ static const char *check_currency(const char *text)
 
 static const char *check_country(const char *text)
 {
-    return upper(text, 3) ? NULL : "an ISO 3166-1 alpha-3 code in upper case, like \"GBR\"";
+    return bytes_is(country_alpha3(bytes_of(text)), text)
+               ? NULL
+               : "an ISO 3166-1 alpha-3 code in upper case, like \"GBR\"";
 }
 
 static const char *check_name(const char *text)
@@ -264,13 +268,13 @@ const struct config_key config_dsp_keys[] = {
      .doc = "Lowest imp floor it wants, in the request's currency."},
     {"rules.floor_max", KEY_MONEY, DSP(filter.rules.floor_max_micros), 0, 1000000, .initial = "0",
      .doc = "Highest; 0 is no such rule."},
-    {"rules.domains", KEY_SET, DSP(filter.rules.domains), .lower = true, .check = check_domain,
+    {"rules.domains", KEY_SET, DSP(filter.rules.domains), .domains = true, .check = check_domain,
      .rival = "rules.domains_file", .initial = "[]", .kind = "list of domains or app bundles",
      .doc = "Only these; a parent domain stands for all below it."},
     {"rules.domains_file", KEY_SET_FILE, DSP(filter.rules.domains), .optional = true,
      .rival = "rules.domains", .initial = "null",
      .doc = "The same list from a file, one entry a line, `#` starts a comment."},
-    {"rules.domains_blocked", KEY_SET, DSP(filter.rules.domains_blocked), .lower = true,
+    {"rules.domains_blocked", KEY_SET, DSP(filter.rules.domains_blocked), .domains = true,
      .check = check_domain, .rival = "rules.domains_blocked_file", .initial = "[]",
      .kind = "list of domains or app bundles",
      .doc = "None of these."},
@@ -407,6 +411,12 @@ void config_document(FILE *out)
           out);
     document_table(out, config_dsp_keys, config_dsp_keys_n);
     fputs("Rules are what a DSP's contract excludes: they hold whatever the model thinks, and "
-          "before it is asked. A request\nmust pass every rule that is set.\n",
+          "before it is asked. A request\nmust pass every rule that is set.\n\n"
+          "## Features\n\n"
+          "[features.json](features.json) is the schema that `bidsieve train` takes when none is "
+          "named; a model carries its\nown. A feature names one of these sources:\n\n"
+          "| source | kind | |\n|---|---|---|\n",
           out);
+    for (const char *const *source = feature_sources(); *source != NULL; source++)
+        fprintf(out, "%s\n", *source);
 }

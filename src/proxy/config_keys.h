@@ -32,7 +32,7 @@ struct config_key {
     bool above_min;
     bool optional; /* null is allowed: none; takes back what `defaults` said */
     bool secret;   /* its value is never shown */
-    bool lower;    /* KEY_SET: entries are lower-cased */
+    bool domains;  /* KEY_SET: entries are domains, and made alike */
     bool readable; /* KEY_FILE: must be readable now */
     unsigned first_bit;
     const char *words;                      /* "on|shadow|off" */

@@ -307,6 +307,18 @@ static void keep_set(struct config_reader *r, const json_t *list, char *file,
     c->sets[c->n_sets++] = set;
 }
 
+/* As property_domain has it: lower case, without "www." and the root's dot. */
+static void normalise_domain(char *text)
+{
+    for (char *c = text; *c != '\0'; c++)
+        *c = (char)tolower((unsigned char)*c);
+    size_t n = strlen(text);
+    if (n > 1 && text[n - 1] == '.')
+        text[--n] = '\0';
+    if (n > 4 && memcmp(text, "www.", 4) == 0)
+        memmove(text, text + 4, n - 3);
+}
+
 static int read_set(struct config_reader *r, const struct config_key *k, const char *path,
                     const json_t *value, struct string_set **field)
 {
@@ -332,8 +344,8 @@ static int read_set(struct config_reader *r, const struct config_key *k, const c
             break;
         }
         done++;
-        for (char *c = texts[i]; k->lower && *c != '\0'; c++)
-            *c = (char)tolower((unsigned char)*c);
+        if (k->domains)
+            normalise_domain(texts[i]);
     }
     if (result == 0) {
         *field = string_set_create((const char *const *)texts, n);

@@ -18,7 +18,8 @@
 
 #include "hash.h"
 
-enum { QUEUE_BYTES_DEFAULT = 1 << 20, SITES = 64, STOP_WAIT_MS = 1000, WINDOW_US = 1000000 };
+enum { QUEUE_BYTES_DEFAULT = 1 << 20, QUEUE_BYTES_MIN = 2 * (LOG_LINE_MAX + 1) };
+enum { SITES = 64, STOP_WAIT_MS = 1000, WINDOW_US = 1000000 };
 
 struct sink {
     int fd;     /* -1 = none; the writer's */
@@ -229,14 +230,14 @@ static void tell_losses(struct log *l, bool all)
     struct sink *sinks[] = {&l->error, &l->access};
     for (size_t i = 0; i < 2; i++) {
         uint64_t lost = sinks[i]->dropped - sinks[i]->dropped_told;
-        if (lost == 0)
-            continue;
+        if (lost == 0 || l->error.queue_n + LOG_LINE_MAX >= l->queue_bytes_max)
+            continue; /* without room now; drain makes some */
         char text[100];
         snprintf(text, sizeof(text),
                  "%llu lines of the %s log were dropped: it is not read fast "
                  "enough",
                  (unsigned long long)lost, i == 0 ? "error" : "access");
-        sinks[i]->dropped_told = sinks[i]->dropped; /* first: this line may be dropped too */
+        sinks[i]->dropped_told = sinks[i]->dropped;
         enqueue_message(l, LOG_WARN, text);
     }
 }
@@ -338,7 +339,8 @@ static void drain(struct log *l, struct sink *sink)
     sink->queue = sink->writing;
     sink->writing = text;
     sink->queue_n = 0;
-    int fd = sink->fd; /* lines from before a reload go to the file from before */
+    tell_losses(l, false); /* behind what was kept */
+    int fd = sink->fd;     /* lines from before a reload go to the file from before */
     if (n > 0) {
         pthread_mutex_unlock(&l->lock);
         bool done = fd >= 0 && write_all(l, fd, text, n);
@@ -457,6 +459,8 @@ struct log *log_create(const struct log_options *o, struct error *err)
     if (l == NULL)
         abort();
     l->queue_bytes_max = o->queue_bytes_max > 0 ? o->queue_bytes_max : QUEUE_BYTES_DEFAULT;
+    if (l->queue_bytes_max < QUEUE_BYTES_MIN)
+        l->queue_bytes_max = QUEUE_BYTES_MIN;
     l->now_us = o->now_us != NULL ? o->now_us : clock_us;
     l->level = (int)o->level;
     l->json = o->json;

@@ -1,0 +1,444 @@
+/* JSON strings out and in. Reading trusts nothing: the file may come from anywhere, and a threshold
+ * decides over money. */
+#include "filter/model_metadata.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hash.h"
+
+#define FORMAT "bidsieve-1"
+
+/* What the checksum covers, in this order. */
+static const char *const KEYS[] = {"format", "schema",   "dsps",    "negative_rate",
+                                   "curves", "training", "metrics", "tool"};
+enum { KEYS_N = sizeof(KEYS) / sizeof(KEYS[0]) };
+_Static_assert(KEYS_N + 1 == MODEL_METADATA_ENTRIES, "the keys and their checksum");
+
+struct model_metadata *model_metadata_create(void)
+{
+    struct model_metadata *m = calloc(1, sizeof(*m));
+    if (m == NULL)
+        return NULL;
+    m->negative_rate = 1;
+    m->training = (struct model_training){.from_ms = -1,
+                                          .to_ms = -1,
+                                          .validation_from_ms = -1,
+                                          .validation_to_ms = -1,
+                                          .recall_target = NAN,
+                                          .auc = NAN,
+                                          .nll = NAN};
+    return m;
+}
+
+void model_metadata_destroy(struct model_metadata *m)
+{
+    if (m == NULL)
+        return;
+    for (uint32_t i = 0; m->curves != NULL && i < interner_count(m->dsps); i++)
+        free(m->curves[i]);
+    free(m->curves);
+    interner_destroy(m->dsps);
+    free(m->mean);
+    free(m->std);
+    schema_destroy(m->schema);
+    free(m);
+}
+
+/* ---- writing ---- */
+
+static json_t *real_or_null(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static json_t *curve_to_json(const struct recall_curve *c)
+{
+    json_t *points = json_array();
+    for (uint32_t i = 0; i < c->n; i++) {
+        const struct recall_point *p = &c->points[i];
+        json_array_append_new(points, json_pack("[f,f,f,f,f]", (double)p->threshold,
+                                                (double)p->recall, (double)p->recall_low,
+                                                (double)p->recall_high, (double)p->withheld));
+    }
+    return json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "pairs", (json_int_t)c->pairs, "bids",
+                     (json_int_t)c->bids, "bid_rate", real_or_null(c->bid_rate), "auc",
+                     real_or_null(c->auc), "nll", real_or_null(c->nll), "calibration",
+                     real_or_null(c->calibration), "points", points);
+}
+
+static json_t *curves_to_json(const struct model_metadata *m)
+{
+    json_t *curves = json_object();
+    for (uint32_t i = 0; m->curves != NULL && i < interner_count(m->dsps); i++) {
+        struct bytes name = interner_text(m->dsps, i);
+        if (m->curves[i] != NULL)
+            json_object_setn_new(curves, name.base, name.len, curve_to_json(m->curves[i]));
+    }
+    return curves;
+}
+
+static json_t *dsps_to_json(const struct model_metadata *m)
+{
+    json_t *names = json_array();
+    for (uint32_t i = 0; i < interner_count(m->dsps); i++) {
+        struct bytes name = interner_text(m->dsps, i);
+        json_array_append_new(names, json_stringn(name.base, name.len));
+    }
+    return names;
+}
+
+static json_t *encoded_schema_to_json(const struct model_metadata *m)
+{
+    json_t *document = schema_to_json(m->schema);
+    json_t *features = json_object_get(document, "features");
+    for (uint32_t i = 0; i < m->schema->n_features; i++) {
+        const struct schema_feature *f = &m->schema->features[i];
+        if (f->source->kind != SOURCE_NUMBER)
+            continue;
+        json_object_set_new(json_array_get(features, i), "mean", json_real(m->mean[f->at]));
+        json_object_set_new(json_array_get(features, i), "std", json_real(m->std[f->at]));
+    }
+    return document;
+}
+
+static json_t *training_to_json(const struct model_training *t)
+{
+    return json_pack(
+        "{s:I,s:I,s:I,s:I, s:I,s:I,s:I,s:I, s:I,s:I,s:I, s:I,s:i,s:i,s:o}", "from_ms",
+        (json_int_t)t->from_ms, "to_ms", (json_int_t)t->to_ms, "validation_from_ms",
+        (json_int_t)t->validation_from_ms, "validation_to_ms", (json_int_t)t->validation_to_ms,
+        "train_pairs", (json_int_t)t->train_pairs, "train_bids", (json_int_t)t->train_bids,
+        "validation_pairs", (json_int_t)t->validation_pairs, "validation_bids",
+        (json_int_t)t->validation_bids, "requests", (json_int_t)t->requests, "requests_unreadable",
+        (json_int_t)t->requests_unreadable, "pairs_dropped", (json_int_t)t->pairs_dropped, "seed",
+        (json_int_t)t->seed, "epochs", (int)t->epochs, "best_epoch", (int)t->best_epoch,
+        "recall_target", real_or_null(t->recall_target));
+}
+
+/* Takes the reference. */
+static struct bytes dump(json_t *value, int digits_kept)
+{
+    char *text =
+        value != NULL
+            ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits_kept))
+            : NULL;
+    json_decref(value);
+    return bytes_of(text);
+}
+
+static uint64_t hash_of_value(struct bytes value, uint64_t so_far)
+{
+    return hash_bytes(value, so_far);
+}
+
+int model_metadata_write(const struct model_metadata *m,
+                         struct safetensors_entry entries[MODEL_METADATA_ENTRIES])
+{
+    enum { FLOAT_DIGITS = 9, DOUBLE_DIGITS = 17 }; /* that read back to the same bits */
+    char rate[32], checksum[17];
+    snprintf(rate, sizeof(rate), "%.9g", (double)m->negative_rate);
+    struct bytes values[] = {
+        bytes_of(strdup(FORMAT)),
+        dump(encoded_schema_to_json(m), DOUBLE_DIGITS),
+        dump(dsps_to_json(m), FLOAT_DIGITS),
+        bytes_of(strdup(rate)),
+        dump(curves_to_json(m), FLOAT_DIGITS),
+        dump(training_to_json(&m->training), DOUBLE_DIGITS),
+        dump(json_pack("{s:o,s:o}", "auc", real_or_null(m->training.auc), "nll",
+                       real_or_null(m->training.nll)),
+             FLOAT_DIGITS),
+        bytes_of(strdup("bidsieve " BIDSIEVE_VERSION)),
+    };
+    uint64_t hash = 0;
+    bool complete = true;
+    for (size_t i = 0; i < KEYS_N; i++) {
+        entries[i] = (struct safetensors_entry){KEYS[i], values[i]};
+        complete &= values[i].base != NULL;
+        if (complete)
+            hash = hash_of_value(values[i], hash);
+    }
+    snprintf(checksum, sizeof(checksum), "%016" PRIx64, hash);
+    entries[KEYS_N] = (struct safetensors_entry){"metadata_checksum", bytes_of(strdup(checksum))};
+    if (complete && entries[KEYS_N].value.base != NULL)
+        return 0;
+    model_metadata_free_entries(entries);
+    return -1;
+}
+
+void model_metadata_free_entries(struct safetensors_entry entries[MODEL_METADATA_ENTRIES])
+{
+    for (size_t i = 0; i < MODEL_METADATA_ENTRIES; i++)
+        free((char *)entries[i].value.base);
+}
+
+/* ---- reading ---- */
+
+static json_t *load(struct bytes text, const char *path, const char *key, struct error *err)
+{
+    json_error_t fault;
+    json_t *value =
+        json_loadb(text.base, text.len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &fault);
+    if (value == NULL)
+        error_set(err, "%s: metadata \"%s\": %s", path, key, fault.text);
+    return value;
+}
+
+static int check_checksum(const struct safetensors *f, const char *path, struct error *err)
+{
+    struct bytes written = safetensors_metadata(f, "metadata_checksum");
+    if (written.base == NULL)
+        return 0;
+    uint64_t hash = 0;
+    for (size_t i = 0; i < KEYS_N; i++)
+        hash = hash_of_value(safetensors_metadata(f, KEYS[i]), hash);
+    char expected[17];
+    snprintf(expected, sizeof(expected), "%016" PRIx64, hash);
+    if (!bytes_is(written, expected))
+        return error_set(err, "%s: metadata: its checksum does not match: the file is damaged",
+                         path);
+    return 0;
+}
+
+static int read_normalisation(struct model_metadata *m, const json_t *document, const char *path,
+                              struct error *err)
+{
+    const json_t *features = json_object_get(document, "features");
+    m->mean = calloc(m->schema->n_numbers + 1, sizeof(*m->mean));
+    m->std = calloc(m->schema->n_numbers + 1, sizeof(*m->std));
+    if (m->mean == NULL || m->std == NULL)
+        return error_set(err, "%s: out of memory", path);
+    for (uint32_t i = 0; i < m->schema->n_features; i++) {
+        const struct schema_feature *f = &m->schema->features[i];
+        if (f->source->kind != SOURCE_NUMBER)
+            continue;
+        const json_t *mean = json_object_get(json_array_get(features, i), "mean");
+        const json_t *std = json_object_get(json_array_get(features, i), "std");
+        if ((mean != NULL && !json_is_number(mean)) || (std != NULL && !json_is_number(std)))
+            return error_set(err, "%s: schema: features[%u]: mean and std must be numbers", path,
+                             i);
+        m->mean[f->at] = json_number_value(mean);
+        m->std[f->at] = std != NULL ? json_number_value(std) : 1;
+        if (!isfinite(m->mean[f->at]) || !(m->std[f->at] > 0))
+            return error_set(err, "%s: schema: features[%u].std: must be above 0", path, i);
+    }
+    return 0;
+}
+
+static int read_schema(struct model_metadata *m, const struct safetensors *f, const char *path,
+                       struct error *err)
+{
+    static const char *const extra[] = {"mean", "std", NULL};
+    struct bytes text = safetensors_metadata(f, "schema");
+    if (text.base == NULL)
+        return error_set(err, "%s: no \"schema\" in its metadata: not a model of bidsieve", path);
+    json_t *document = load(text, path, "schema", err);
+    if (document == NULL)
+        return -1;
+    char where[300];
+    snprintf(where, sizeof(where), "%.280s: schema", path);
+    m->schema = schema_from_json(document, where, extra, err);
+    int status = m->schema != NULL ? read_normalisation(m, document, path, err) : -1;
+    json_decref(document);
+    return status;
+}
+
+static int read_dsps(struct model_metadata *m, const struct safetensors *f, const char *path,
+                     struct error *err)
+{
+    struct bytes text = safetensors_metadata(f, "dsps");
+    if (text.base == NULL)
+        return error_set(err, "%s: no \"dsps\" in its metadata", path);
+    json_t *names = load(text, path, "dsps", err);
+    if (names == NULL)
+        return -1;
+    size_t n = json_array_size(names);
+    int status = 0;
+    m->dsps = interner_create();
+    if (m->dsps == NULL)
+        status = error_set(err, "%s: out of memory", path);
+    else if (n == 0 || n > MODEL_DSPS_MAX)
+        status = error_set(err, "%s: dsps: must be an array of 1..%d names", path, MODEL_DSPS_MAX);
+    for (size_t i = 0; status == 0 && i < n; i++) {
+        const json_t *item = json_array_get(names, i);
+        struct bytes name = {json_string_value(item), json_string_length(item)};
+        if (name.len == 0 || name.len > MODEL_DSP_NAME_MAX || !vocabulary_may_hold(name))
+            status = error_set(err, "%s: dsps[%zu]: must be a name", path, i);
+        else if (interner_add(m->dsps, name) != i)
+            status = error_set(err, "%s: dsps[%zu]: \"%s\" is there twice", path, i, name.base);
+    }
+    json_decref(names);
+    return status;
+}
+
+/* "key": number of an object; fallback when it is absent or null. */
+static double member(const json_t *object, const char *key, double fallback)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : fallback;
+}
+
+static int64_t member_integer(const json_t *object, const char *key, int64_t fallback)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_integer(value) ? json_integer_value(value) : fallback;
+}
+
+static bool share_read(const json_t *value, float *out)
+{
+    double x = json_is_number(value) ? json_number_value(value) : NAN;
+    *out = (float)x;
+    return x >= 0 && x <= 1;
+}
+
+static bool curve_from_json(const json_t *object, struct recall_curve *c)
+{
+    const json_t *points = json_object_get(object, "points");
+    size_t n = json_array_size(points);
+    memset(c, 0, sizeof(*c));
+    if (!json_is_array(points) || n > RECALL_POINTS_MAX)
+        return false;
+    c->pairs = (uint64_t)member_integer(object, "pairs", 0);
+    c->bids = (uint64_t)member_integer(object, "bids", 0);
+    c->bid_rate = member(object, "bid_rate", NAN);
+    c->auc = member(object, "auc", NAN);
+    c->nll = member(object, "nll", NAN);
+    c->calibration = member(object, "calibration", NAN);
+    c->n = (uint32_t)n;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *row = json_array_get(points, i);
+        struct recall_point *p = &c->points[i];
+        float *const fields[] = {&p->threshold, &p->recall, &p->recall_low, &p->recall_high,
+                                 &p->withheld};
+        if (json_array_size(row) != 5)
+            return false;
+        for (size_t k = 0; k < 5; k++)
+            if (!share_read(json_array_get(row, k), fields[k]))
+                return false;
+        if (i > 0 && (p->threshold < p[-1].threshold || p->recall > p[-1].recall))
+            return false;
+    }
+    return true;
+}
+
+static int read_curves(struct model_metadata *m, const struct safetensors *f, const char *path,
+                       struct error *err)
+{
+    uint32_t n = interner_count(m->dsps);
+    m->curves = calloc(n, sizeof(*m->curves));
+    if (m->curves == NULL)
+        return error_set(err, "%s: out of memory", path);
+    struct bytes text = safetensors_metadata(f, "curves");
+    json_t *curves = text.base != NULL ? load(text, path, "curves", err) : json_object();
+    int status = curves != NULL ? 0 : -1;
+    if (status == 0 && !json_is_object(curves))
+        status = error_set(err, "%s: curves: must be an object", path);
+    for (uint32_t i = 0; status == 0 && i < n; i++) {
+        struct bytes name = interner_text(m->dsps, i);
+        const json_t *object = json_object_getn(curves, name.base, name.len);
+        if (object == NULL)
+            continue;
+        m->curves[i] = malloc(sizeof(*m->curves[i]));
+        if (m->curves[i] == NULL)
+            status = error_set(err, "%s: out of memory", path);
+        else if (!curve_from_json(object, m->curves[i]))
+            status = error_set(err, "%s: curves: \"%.*s\" is no recall curve", path, (int)name.len,
+                               name.base);
+    }
+    json_decref(curves);
+    return status;
+}
+
+static int read_negative_rate(struct model_metadata *m, const struct safetensors *f,
+                              const char *path, struct error *err)
+{
+    struct bytes text = safetensors_metadata(f, "negative_rate");
+    if (text.base == NULL)
+        return 0;
+    json_t *value = load(text, path, "negative_rate", err);
+    if (value == NULL)
+        return -1;
+    m->negative_rate = json_is_number(value) ? (float)json_number_value(value) : NAN;
+    json_decref(value);
+    if (!(m->negative_rate > 0 && m->negative_rate <= 1))
+        return error_set(err, "%s: negative_rate: must be above 0 and at most 1", path);
+    return 0;
+}
+
+static int read_training(struct model_metadata *m, const struct safetensors *f, const char *path,
+                         struct error *err)
+{
+    struct bytes training = safetensors_metadata(f, "training");
+    struct bytes metrics = safetensors_metadata(f, "metrics");
+    struct model_training *t = &m->training;
+    if (training.base != NULL) {
+        json_t *object = load(training, path, "training", err);
+        if (object == NULL)
+            return -1;
+        t->from_ms = member_integer(object, "from_ms", -1);
+        t->to_ms = member_integer(object, "to_ms", -1);
+        t->validation_from_ms = member_integer(object, "validation_from_ms", -1);
+        t->validation_to_ms = member_integer(object, "validation_to_ms", -1);
+        t->train_pairs = (uint64_t)member_integer(object, "train_pairs", 0);
+        t->train_bids = (uint64_t)member_integer(object, "train_bids", 0);
+        t->validation_pairs = (uint64_t)member_integer(object, "validation_pairs", 0);
+        t->validation_bids = (uint64_t)member_integer(object, "validation_bids", 0);
+        t->recall_target = member(object, "recall_target", NAN);
+        json_decref(object);
+    }
+    if (metrics.base != NULL) {
+        json_t *object = load(metrics, path, "metrics", err);
+        if (object == NULL)
+            return -1;
+        t->auc = member(object, "auc", NAN);
+        t->nll = member(object, "nll", NAN);
+        json_decref(object);
+    }
+    return 0;
+}
+
+struct model_metadata *model_metadata_read(const struct safetensors *f, const char *path,
+                                           struct error *err)
+{
+    struct model_metadata *m = model_metadata_create();
+    if (m == NULL) {
+        error_set(err, "%s: out of memory", path);
+        return NULL;
+    }
+    struct bytes format = safetensors_metadata(f, "format");
+    if (format.base != NULL && !bytes_is(format, FORMAT)) {
+        error_set(err, "%s: format \"%.*s\"; this version reads \"" FORMAT "\"", path,
+                  (int)(format.len < 40 ? format.len : 40), format.base);
+        goto fail;
+    }
+    if (check_checksum(f, path, err) != 0 || read_schema(m, f, path, err) != 0 ||
+        read_dsps(m, f, path, err) != 0 || read_negative_rate(m, f, path, err) != 0 ||
+        read_curves(m, f, path, err) != 0 || read_training(m, f, path, err) != 0)
+        goto fail;
+    return m;
+fail:
+    model_metadata_destroy(m);
+    return NULL;
+}
+
+char *model_metadata_describe(const struct safetensors *f)
+{
+    json_t *all = json_object();
+    static const char *const checksums[] = {"metadata_checksum", "checksum"};
+    for (size_t i = 0; i < KEYS_N + 2; i++) {
+        const char *key = i < KEYS_N ? KEYS[i] : checksums[i - KEYS_N];
+        struct bytes text = safetensors_metadata(f, key);
+        if (text.base == NULL)
+            continue;
+        bool is_text = i >= KEYS_N || strcmp(key, "format") == 0 || strcmp(key, "tool") == 0;
+        json_t *value = is_text ? NULL : json_loadb(text.base, text.len, JSON_DECODE_ANY, NULL);
+        if (value == NULL)
+            value = json_stringn(text.base, text.len);
+        json_object_set_new(all, key, value);
+    }
+    char *out = json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    json_decref(all);
+    return out;
+}
