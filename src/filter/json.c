@@ -31,6 +31,9 @@ __attribute__((noinline, cold)) static bool fault(struct json *j, const char *p,
     return false;
 }
 
+static const char end_in_object[] = "the text ends inside an object";
+static const char end_in_array[] = "the text ends inside an array";
+
 /* ---- lexemes --------------------------------------------------------------------------------- */
 
 static inline bool is_space(char c)
@@ -43,8 +46,11 @@ static inline bool is_digit(char c)
     return (unsigned char)(c - '0') < 10;
 }
 
+/* Mostly there is none, and one comparison says so. */
 static inline const char *skip_space(const char *p, const char *end)
 {
+    if (p < end && (unsigned char)*p > ' ')
+        return p;
     while (p < end && is_space(*p))
         p++;
     return p;
@@ -125,7 +131,7 @@ __attribute__((noinline)) static const char *string_special(struct json *j, cons
         return p + 2;
     case 'u':
         if (j->end - p < 6 || hex4(p + 2) < 0)
-            return fault_at(j, p, "\\u needs four hexadecimal digits");
+            return fault_at(j, p, "a Unicode escape needs four hexadecimal digits");
         return p + 6;
     default:
         return fault_at(j, p, "unknown escape in a string");
@@ -299,7 +305,7 @@ bool json_next_key(struct json *j, struct bytes *key)
     assert(j->depth > 0);
     const char *p = skip_space(j->at, j->end);
     if (p == j->end)
-        return fault(j, p, "the text ends inside an object");
+        return fault(j, p, end_in_object);
     if (*p == '}')
         return leave(j, p + 1);
     if (!j->first) {
@@ -324,7 +330,7 @@ bool json_next_element(struct json *j)
     assert(j->depth > 0);
     const char *p = skip_space(j->at, j->end);
     if (p == j->end)
-        return fault(j, p, "the text ends inside an array");
+        return fault(j, p, end_in_array);
     if (*p == ']')
         return leave(j, p + 1);
     if (!j->first) {
@@ -383,7 +389,7 @@ static const char *container_end(struct json *j, const char *p)
     uint64_t kinds[JSON_DEPTH_MAX / 64] = {0};
     uint32_t open = 0;
     struct bytes key;
-    bool escaped;
+    bool escaped = false;
     for (;;) {
         /* A value is due at p. */
         if (p == end)
@@ -396,7 +402,9 @@ static const char *container_end(struct json *j, const char *p)
             kinds[open / 64] = object ? kinds[open / 64] | bit : kinds[open / 64] & ~bit;
             open++;
             p = skip_space(p + 1, end);
-            if (p == end || *p != (object ? '}' : ']')) {
+            if (p == end)
+                return fault_at(j, p, object ? end_in_object : end_in_array);
+            if (*p != (object ? '}' : ']')) {
                 if (object && (p = key_end(j, p, &key, &escaped)) == NULL)
                     return NULL;
                 p = skip_space(p, end);
@@ -417,7 +425,7 @@ static const char *container_end(struct json *j, const char *p)
                 break;
             }
             if (p == end)
-                return fault_at(j, p, "the text ends inside an object or array");
+                return fault_at(j, p, object ? end_in_object : end_in_array);
             if (*p != (object ? '}' : ']'))
                 return fault_at(j, p, object ? "expected ',' or '}'" : "expected ',' or ']'");
             p++;
@@ -676,6 +684,17 @@ double json_to_double(struct bytes raw)
 
 bool json_to_int(struct bytes raw, int64_t *out)
 {
+    /* Nearly all are a few digits. */
+    if (raw.len <= 18) {
+        int64_t value = 0;
+        size_t i = 0;
+        for (; i < raw.len && is_digit(raw.base[i]); i++)
+            value = value * 10 + (raw.base[i] - '0');
+        if (i == raw.len) {
+            *out = value;
+            return true;
+        }
+    }
     struct decimal d = {.digits_max = 19};
     decimal_parse(&d, raw);
     if (d.n == 0) {
