@@ -110,11 +110,10 @@ static int cmd_serve(int argc, char **argv)
     const char *scenario = NULL, *host = "127.0.0.1";
     long port = 0, threads = 1;
     const struct cli_option options[] = {
-        {"scenario", CLI_TEXT, &scenario, "FILE", "the world", .required = true},
-        {"host", CLI_TEXT, &host, "HOST", "address to listen on (127.0.0.1)"},
-        {"port", CLI_INTEGER, &port, "PORT", "port to listen on; 0 takes a free one", 0, 65535,
-         .required = true},
-        {"threads", CLI_INTEGER, &threads, "N", "event loops (1)", 1, 256}};
+        {"scenario", CLI_TEXT, &scenario, "FILE", "the world", 0, 0, true},
+        {"host", CLI_TEXT, &host, "HOST", "address to listen on (127.0.0.1)", 0, 0, false},
+        {"port", CLI_INTEGER, &port, "PORT", "port to listen on; 0 takes a free one", 0, 65535, true},
+        {"threads", CLI_INTEGER, &threads, "N", "event loops (1)", 1, 256, false}};
     const struct cli_command command = {
         PROGRAM,
         "serve",
@@ -153,19 +152,18 @@ static int cmd_config(int argc, char **argv)
     long port = 0, listen = 0, admin = 0, threads = 0;
     double recall = 0.97, explore = 0.01;
     const struct cli_option options[] = {
-        {"scenario", CLI_TEXT, &scenario, "FILE", "the world", .required = true},
-        {"host", CLI_TEXT, &host, "HOST", "where `serve` runs (127.0.0.1)"},
-        {"port", CLI_INTEGER, &port, "PORT", "port of `serve`", 1, 65535, .required = true},
-        {"listen", CLI_INTEGER, &listen, "PORT", "port of the proxy", 0, 65535, .required = true},
-        {"admin", CLI_INTEGER, &admin, "PORT", "admin port of the proxy", 0, 65535,
-         .required = true},
-        {"model", CLI_TEXT, &model, "FILE", "model file; none: every call is made"},
-        {"capture", CLI_TEXT, &capture, "DIR", "where the proxy records auctions"},
-        {"filter", CLI_TEXT, &filter, "MODE", "on, shadow or off (on)"},
-        {"recall", CLI_NUMBER, &recall, "R", "recall target of all DSPs (0.97)", 0, 1},
-        {"explore", CLI_NUMBER, &explore, "E", "share of withheld calls made anyway (0.01)", 0, 1},
+        {"scenario", CLI_TEXT, &scenario, "FILE", "the world", 0, 0, true},
+        {"host", CLI_TEXT, &host, "HOST", "where `serve` runs (127.0.0.1)", 0, 0, false},
+        {"port", CLI_INTEGER, &port, "PORT", "port of `serve`", 1, 65535, true},
+        {"listen", CLI_INTEGER, &listen, "PORT", "port of the proxy", 0, 65535, true},
+        {"admin", CLI_INTEGER, &admin, "PORT", "admin port of the proxy", 0, 65535, true},
+        {"model", CLI_TEXT, &model, "FILE", "model file; none: every call is made", 0, 0, false},
+        {"capture", CLI_TEXT, &capture, "DIR", "where the proxy records auctions", 0, 0, false},
+        {"filter", CLI_TEXT, &filter, "MODE", "on, shadow or off (on)", 0, 0, false},
+        {"recall", CLI_NUMBER, &recall, "R", "recall target of all DSPs (0.97)", 0, 1, false},
+        {"explore", CLI_NUMBER, &explore, "E", "share of withheld calls made anyway (0.01)", 0, 1, false},
         {"threads", CLI_INTEGER, &threads, "N", "event loops of the proxy (0: one per core)", 0,
-         256}};
+         256, false}};
     const struct cli_command command = {
         PROGRAM,
         "config",
@@ -295,11 +293,11 @@ static int cmd_truth(int argc, char **argv)
     double recall = 0.97;
     bool json = false;
     const struct cli_option options[] = {
-        {"scenario", CLI_TEXT, &scenario, "FILE", "the world", .required = true},
-        {"day", CLI_INTEGER, &day, "N", "virtual day (0)", 0, 100000},
-        {"requests", CLI_INTEGER, &requests, "K", "spread over the day (all of the day)", 1, 1e9},
-        {"recall", CLI_NUMBER, &recall, "R", "share of the bids to keep (0.97)", 0, 1},
-        {"json", CLI_FLAG, &json, NULL, "one JSON document"}};
+        {"scenario", CLI_TEXT, &scenario, "FILE", "the world", 0, 0, true},
+        {"day", CLI_INTEGER, &day, "N", "virtual day (0)", 0, 100000, false},
+        {"requests", CLI_INTEGER, &requests, "K", "spread over the day (all of the day)", 1, 1e9, false},
+        {"recall", CLI_NUMBER, &recall, "R", "share of the bids to keep (0.97)", 0, 1, false},
+        {"json", CLI_FLAG, &json, NULL, "one JSON document", 0, 0, false}};
     const struct cli_command command = {
         PROGRAM,
         "truth",
@@ -366,11 +364,10 @@ static int cmd_report(int argc, char **argv)
     struct cli_list captures = {0};
     bool json = false;
     const struct cli_option options[] = {
-        {"scenario", CLI_TEXT, &scenario, "FILE", "the world", .required = true},
-        {"capture", CLI_LIST, &captures, "PATH...", "capture files or directories",
-         .required = true},
-        {"days", CLI_TEXT, &days, "A:B", "virtual days A to B-1, or one day: A (all)"},
-        {"json", CLI_FLAG, &json, NULL, "one JSON document"}};
+        {"scenario", CLI_TEXT, &scenario, "FILE", "the world", 0, 0, true},
+        {"capture", CLI_LIST, &captures, "PATH...", "capture files or directories", 0, 0, true},
+        {"days", CLI_TEXT, &days, "A:B", "virtual days A to B-1, or one day: A (all)", 0, 0, false},
+        {"json", CLI_FLAG, &json, NULL, "one JSON document", 0, 0, false}};
     const struct cli_command command = {
         PROGRAM,
         "report",
