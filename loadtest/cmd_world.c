@@ -112,7 +112,8 @@ static int cmd_serve(int argc, char **argv)
     const struct cli_option options[] = {
         {"scenario", CLI_TEXT, &scenario, "FILE", "the world", 0, 0, true},
         {"host", CLI_TEXT, &host, "HOST", "address to listen on (127.0.0.1)", 0, 0, false},
-        {"port", CLI_INTEGER, &port, "PORT", "port to listen on; 0 takes a free one", 0, 65535, true},
+        {"port", CLI_INTEGER, &port, "PORT", "port to listen on; 0 takes a free one", 0, 65535,
+         true},
         {"threads", CLI_INTEGER, &threads, "N", "event loops (1)", 1, 256, false}};
     const struct cli_command command = {
         PROGRAM,
@@ -161,7 +162,8 @@ static int cmd_config(int argc, char **argv)
         {"capture", CLI_TEXT, &capture, "DIR", "where the proxy records auctions", 0, 0, false},
         {"filter", CLI_TEXT, &filter, "MODE", "on, shadow or off (on)", 0, 0, false},
         {"recall", CLI_NUMBER, &recall, "R", "recall target of all DSPs (0.97)", 0, 1, false},
-        {"explore", CLI_NUMBER, &explore, "E", "share of withheld calls made anyway (0.01)", 0, 1, false},
+        {"explore", CLI_NUMBER, &explore, "E", "share of withheld calls made anyway (0.01)", 0, 1,
+         false},
         {"threads", CLI_INTEGER, &threads, "N", "event loops of the proxy (0: one per core)", 0,
          256, false}};
     const struct cli_command command = {
@@ -295,7 +297,8 @@ static int cmd_truth(int argc, char **argv)
     const struct cli_option options[] = {
         {"scenario", CLI_TEXT, &scenario, "FILE", "the world", 0, 0, true},
         {"day", CLI_INTEGER, &day, "N", "virtual day (0)", 0, 100000, false},
-        {"requests", CLI_INTEGER, &requests, "K", "spread over the day (all of the day)", 1, 1e9, false},
+        {"requests", CLI_INTEGER, &requests, "K", "spread over the day (all of the day)", 1, 1e9,
+         false},
         {"recall", CLI_NUMBER, &recall, "R", "share of the bids to keep (0.97)", 0, 1, false},
         {"json", CLI_FLAG, &json, NULL, "one JSON document", 0, 0, false}};
     const struct cli_command command = {
