@@ -1,6 +1,6 @@
 /* A bid request is read in one pass, member by member, straight into the struct: no tree is built.
- * A key is found by a switch over its length and first letter; what nobody asked for is skipped, but
- * validated.
+ * A key is found by a switch over its length and first letter; what nobody asked for is skipped,
+ * but validated.
  *
  * What is refused, besides text that is no JSON object: what OpenRTB requires and is not there (id,
  * imp, imp.id, a medium, video.mimes, native.request, deals.id, ...), what contradicts itself (two
@@ -37,8 +37,8 @@ static struct body_span span_of(const struct scan *s, struct bytes raw)
     return (struct body_span){(uint32_t)(raw.base - s->j.base), (uint32_t)raw.len};
 }
 
-/* A string that says who somebody is: its place is kept, so that it can be masked. Were another type
- * let through, it would be passed on unmasked. */
+/* A string that says who somebody is: its place is kept, so that it can be masked. Were another
+ * type let through, it would be passed on unmasked. */
 static void scan_personal(struct scan *s, struct bytes *out, struct body_span *span,
                           const char *path)
 {
@@ -165,10 +165,10 @@ static bool scan_device_member(struct scan *s, struct bytes key, struct bid_requ
     int32_t ppi;
     switch (scan_key_code(key)) {
 #define MEMBER(len, letter, name, read) \
-    case KEY(len, letter): \
-        if (!KEY_IS(key, name)) \
-            return false; \
-        read; \
+    case KEY(len, letter):              \
+        if (!KEY_IS(key, name))         \
+            return false;               \
+        read;                           \
         return true
         MEMBER(1, 'w', "w", device_count(s, &r->device.w, "w"));
         MEMBER(1, 'h', "h", device_count(s, &r->device.h, "h"));

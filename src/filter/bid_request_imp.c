@@ -67,8 +67,8 @@ static struct size scan_format(struct scan *s, uint32_t i)
             scan_skip(s);
     }
     bool flexible = wmin != 0 || wratio != 0 || hratio != 0, fixed = size.w != 0 || size.h != 0;
-    bool whole = flexible ? !fixed && wmin != 0 && wratio != 0 && hratio != 0
-                          : size.w != 0 && size.h != 0;
+    bool whole =
+        flexible ? !fixed && wmin != 0 && wratio != 0 && hratio != 0 : size.w != 0 && size.h != 0;
     if (!whole)
         scan_fault(s, "must define either w and h, or wmin, wratio and hratio, none of them 0",
                    "imp[%u].banner.format[%u]", s->imp, i);

@@ -434,8 +434,7 @@ bool json_skip(struct json *j, struct bytes *raw)
     const char *start = skip_space(j->at, j->end);
     if (start == j->end)
         return fault(j, start, "the text ends where a value is due");
-    const char *p =
-        *start == '{' || *start == '[' ? container_end(j, start) : scalar_end(j, start);
+    const char *p = *start == '{' || *start == '[' ? container_end(j, start) : scalar_end(j, start);
     if (p == NULL)
         return false;
     if (raw != NULL) {
@@ -578,11 +577,11 @@ enum { EXPONENT_LIMIT = 1000000000, DOUBLE_DIGITS_MAX = 800 };
  * the last one. */
 struct decimal {
     bool negative;
-    bool truncated;        /* more digits than were asked for; what is cut off is not zero */
-    uint32_t n;            /* digits kept; 0 = the number is zero */
-    uint64_t digits;       /* the first 19 of them, as a number */
-    int64_t exponent;      /* of the last digit kept */
-    char *text;            /* where to put the digits' text, or NULL */
+    bool truncated;   /* more digits than were asked for; what is cut off is not zero */
+    uint32_t n;       /* digits kept; 0 = the number is zero */
+    uint64_t digits;  /* the first 19 of them, as a number */
+    int64_t exponent; /* of the last digit kept */
+    char *text;       /* where to put the digits' text, or NULL */
     uint32_t digits_max;
 };
 

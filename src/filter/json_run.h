@@ -27,8 +27,8 @@ static inline const char *json_plain_run_bytes(const char *p, const char *end)
     return p;
 }
 
-/* Eight bytes in a word: each test leaves the top bit of a byte that is not plain. A borrow may also
- * mark a byte above a marked one, never without one, so "none is marked" is exact on any byte
+/* Eight bytes in a word: each test leaves the top bit of a byte that is not plain. A borrow may
+ * also mark a byte above a marked one, never without one, so "none is marked" is exact on any byte
  * order. */
 static inline const char *json_plain_run_word(const char *p, const char *end)
 {

@@ -1,6 +1,7 @@
-/* What reading one bid request costs: our scan against jansson's DOM, on the same bodies in the same
- * run. Without arguments a built-in request of about 1.5 KB; else a file of one body a line
- * ({"src":..,"body":{..}} lines are taken apart; captured-2012.ndjson, decompressed, fits as it is).
+/* What reading one bid request costs: our scan against jansson's DOM, on the same bodies in the
+ * same run. Without arguments a built-in request of about 1.5 KB; else a file of one body a line
+ * ({"src":..,"body":{..}} lines are taken apart; captured-2012.ndjson, decompressed, fits as it
+ * is).
  *
  *   bench_scan [FILE [SECONDS]]
  */
@@ -15,23 +16,31 @@
 static const char sample[] =
     "{\"id\":\"0f3a7c62-9a55-4c6e-8a41-5d0b6f7f2c11\",\"at\":2,\"tmax\":120,\"cur\":[\"USD\"],"
     "\"imp\":[{\"id\":\"1\",\"tagid\":\"/1234567/news/top\",\"secure\":1,\"bidfloor\":0.35,"
-    "\"bidfloorcur\":\"USD\",\"banner\":{\"w\":300,\"h\":250,\"pos\":1,\"format\":[{\"w\":300,\"h\":"
+    "\"bidfloorcur\":\"USD\",\"banner\":{\"w\":300,\"h\":250,\"pos\":1,\"format\":[{\"w\":300,"
+    "\"h\":"
     "250},{\"w\":336,\"h\":280},{\"w\":300,\"h\":600}],\"mimes\":[\"image/jpeg\",\"image/png\"],"
-    "\"btype\":[1,4],\"battr\":[1,2,8,14]},\"pmp\":{\"private_auction\":0,\"deals\":[{\"id\":\"deal-"
+    "\"btype\":[1,4],\"battr\":[1,2,8,14]},\"pmp\":{\"private_auction\":0,\"deals\":[{\"id\":"
+    "\"deal-"
     "77\",\"bidfloor\":1.25,\"at\":1,\"wseat\":[\"17\",\"42\"]}]}}],\"site\":{\"id\":\"s-4411\","
     "\"name\":\"Example News\",\"domain\":\"news.example.com\",\"cat\":[\"IAB12\",\"IAB12-2\"],"
     "\"page\":\"https://news.example.com/world/2024/05/17/a-long-headline-in-the-address?utm=x\","
     "\"ref\":\"https://search.example.net/\",\"mobile\":1,\"publisher\":{\"id\":\"p-99\",\"name\":"
     "\"Example Media\"}},\"device\":{\"ua\":\"Mozilla/5.0 (Linux; Android 14; Pixel 8) "
     "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 Mobile Safari/537.36\",\"ip\":"
-    "\"203.0.113.0\",\"geo\":{\"lat\":51.5072,\"lon\":-0.1276,\"country\":\"GBR\",\"region\":\"ENG\","
-    "\"city\":\"London\",\"zip\":\"SW1A\",\"type\":2,\"utcoffset\":60},\"make\":\"Google\",\"model\":"
-    "\"Pixel 8\",\"os\":\"Android\",\"osv\":\"14\",\"devicetype\":4,\"connectiontype\":2,\"language\":"
-    "\"en\",\"ifa\":\"00000000-0000-0000-0000-000000000000\",\"lmt\":0,\"dnt\":0,\"js\":1,\"w\":412,"
-    "\"h\":915},\"user\":{\"id\":\"u-0123456789abcdef\",\"buyeruid\":\"b-fedcba9876543210\",\"eids\":"
+    "\"203.0.113.0\",\"geo\":{\"lat\":51.5072,\"lon\":-0.1276,\"country\":\"GBR\",\"region\":"
+    "\"ENG\","
+    "\"city\":\"London\",\"zip\":\"SW1A\",\"type\":2,\"utcoffset\":60},\"make\":\"Google\","
+    "\"model\":"
+    "\"Pixel "
+    "8\",\"os\":\"Android\",\"osv\":\"14\",\"devicetype\":4,\"connectiontype\":2,\"language\":"
+    "\"en\",\"ifa\":\"00000000-0000-0000-0000-000000000000\",\"lmt\":0,\"dnt\":0,\"js\":1,\"w\":"
+    "412,"
+    "\"h\":915},\"user\":{\"id\":\"u-0123456789abcdef\",\"buyeruid\":\"b-fedcba9876543210\","
+    "\"eids\":"
     "[{\"source\":\"id.example.org\",\"uids\":[{\"id\":\"ID5*abcdef\",\"atype\":1}]}]},\"regs\":"
     "{\"coppa\":0,\"gdpr\":1},\"bcat\":[\"IAB25\",\"IAB26\",\"IAB7-39\"],\"badv\":[\"one.example\","
-    "\"two.example\"],\"source\":{\"tid\":\"t-1\",\"ext\":{\"schain\":{\"ver\":\"1.0\",\"complete\":1,"
+    "\"two.example\"],\"source\":{\"tid\":\"t-1\",\"ext\":{\"schain\":{\"ver\":\"1.0\","
+    "\"complete\":1,"
     "\"nodes\":[{\"asi\":\"ssp.example\",\"sid\":\"1\",\"hp\":1}]}}}}";
 
 struct bodies {
