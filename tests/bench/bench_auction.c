@@ -49,23 +49,22 @@ static void write_answers(void)
         char markup[1500];
         memset(markup, 'm', sizeof(markup));
         markup[sizeof(markup) - 1] = '\0';
-        snprintf(answers[i], sizeof(answers[i]),
-                 "{\"id\":\"auction-1\",\"bidid\":\"b\",\"cur\":\"USD\",\"seatbid\":[{\"seat\":\"s\","
-                 "\"bid\":[{\"id\":\"1\",\"impid\":\"1\",\"price\":%d.25,\"adid\":\"7\",\"nurl\":"
-                 "\"http://dsp.example/win?p=${AUCTION_PRICE}\",\"adm\":\"<div>%s${AUCTION_PRICE}"
-                 "</div>\",\"adomain\":[\"shop.example\"],\"cid\":\"c\",\"crid\":\"r\",\"cat\":["
-                 "\"IAB2\"],\"w\":300,\"h\":250}]}]}",
-                 1 + i, markup);
+        snprintf(
+            answers[i], sizeof(answers[i]),
+            "{\"id\":\"auction-1\",\"bidid\":\"b\",\"cur\":\"USD\",\"seatbid\":[{\"seat\":\"s\","
+            "\"bid\":[{\"id\":\"1\",\"impid\":\"1\",\"price\":%d.25,\"adid\":\"7\",\"nurl\":"
+            "\"http://dsp.example/win?p=${AUCTION_PRICE}\",\"adm\":\"<div>%s${AUCTION_PRICE}"
+            "</div>\",\"adomain\":[\"shop.example\"],\"cid\":\"c\",\"crid\":\"r\",\"cat\":["
+            "\"IAB2\"],\"w\":300,\"h\":250}]}]}",
+            1 + i, markup);
     }
 }
 
 static void run_auction(const struct bid_request *r, struct arena *arena)
 {
     static const struct auction_io io = {now, call, cancel, timer, finished};
-    static const struct auction_settings settings = {.second_price = true,
-                                                     .currency = "USD",
-                                                     .increment_micros = 10000,
-                                                     .timeout_ms = 100};
+    static const struct auction_settings settings = {
+        .second_price = true, .currency = "USD", .increment_micros = 10000, .timeout_ms = 100};
     static struct auction_dsp_settings dsps[DSPS];
     static struct decision decisions[DSPS];
     for (int i = 0; i < DSPS; i++) {
