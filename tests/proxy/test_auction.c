@@ -2,6 +2,8 @@
  * received. */
 #include "tests/proxy/auction_fixture.h"
 
+#include "prng.h"
+
 #define MS 1000u
 
 /* ---- calls, answers, the end ---- */
@@ -542,6 +544,75 @@ static void test_partly_bad_answer(void **state)
     fixture_dispose(&f);
 }
 
+/* ---- whatever happens ---- */
+
+/* One auction with random timeouts, secondaries, refusals, answers at random times, timers early,
+ * late and on time. The fixture checks every call that is made; here is checked how it ends. */
+static void run_at_random(struct prng *g)
+{
+    struct fixture f;
+    fixture_init(&f, (uint32_t)prng_below(g, FIXTURE_DSPS_MAX + 1));
+    uint32_t expected[FIXTURE_DSPS_MAX] = {0}; /* outcome of an answer that counted */
+    for (uint32_t i = 0; i < f.n_dsps; i++) {
+        f.dsps[i].timeout_ms = 1 + (uint32_t)prng_below(g, 130);
+        f.dsps[i].secondary = prng_below(g, 3) == 0;
+        f.decisions[i].send = prng_below(g, 5) != 0;
+        f.refuse[i] = prng_below(g, 6) == 0 ? WHY_HEALTH : 0;
+    }
+    f.now_us += prng_below(g, 20) == 0 ? prng_below(g, 150 * MS) : prng_below(g, MS);
+    uint64_t lag_us = prng_below(g, 3) == 0 ? prng_below(g, 20 * MS) : 0;
+    fixture_start(&f);
+    for (int step = 0; f.n_finished == 0; step++) {
+        assert_true(step < 1000);
+        assert_true(f.timer_us > f.received_us);
+        assert_true(f.timer_us <= f.received_us + 100 * MS);
+        f.now_us += prng_below(g, 10 * MS);
+        uint32_t dsp = (uint32_t)prng_below(g, f.n_dsps);
+        if (f.now_us >= f.timer_us + lag_us || prng_below(g, 10) == 0) {
+            auction_on_timer(f.auction); /* due, or spurious */
+        } else if (f.open[dsp]) {
+            static const enum auction_outcome outcomes[] = {OUTCOME_BID, OUTCOME_NO_BID,
+                                                            OUTCOME_ERROR, OUTCOME_INVALID};
+            uint64_t kind = prng_below(g, 4);
+            bool running = fixture_dsp(&f, dsp)->outcome == OUTCOME_PENDING;
+            assert_true(running);
+            expected[dsp] = outcomes[kind];
+            if (kind == 0)
+                fixture_bid(&f, dsp, "1", "1");
+            else
+                fixture_answer(&f, dsp, kind == 2 ? 503 : 200, kind == 1 ? "{}" : "x");
+        } else {
+            fixture_bid(&f, dsp, "1", "7"); /* never called, or has answered */
+        }
+    }
+    assert_int_equal(f.n_finished, 1);
+    assert_true(f.now_us <= f.received_us + 150 * MS + lag_us + 10 * MS);
+    bool bid = false, won = false;
+    for (uint32_t i = 0; i < f.n_dsps; i++) {
+        const struct auction_dsp *d = fixture_dsp(&f, i);
+        bool called = f.tmax_ms[i] > 0;
+        assert_int_equal(called, d->outcome != OUTCOME_NOT_CALLED);
+        assert_int_equal(called, d->decision.send);
+        assert_true(d->outcome != OUTCOME_PENDING);
+        if (called && f.cancelled[i])
+            assert_int_equal(d->outcome, OUTCOME_TIMEOUT);
+        else if (called && d->outcome != OUTCOME_TIMEOUT) /* else its answer came too late */
+            assert_int_equal(d->outcome, expected[i]);
+        bid |= d->outcome == OUTCOME_BID;
+        won |= d->won;
+        assert_true(!d->won || d->outcome == OUTCOME_BID);
+    }
+    assert_int_equal(bid, won);
+    fixture_dispose(&f);
+}
+
+static void test_random_auctions(void **state)
+{
+    struct prng g = {2026};
+    for (int i = 0; i < 5000; i++)
+        run_at_random(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -570,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_only_secondaries),
         cmocka_unit_test(test_outcomes),
         cmocka_unit_test(test_partly_bad_answer),
+        cmocka_unit_test(test_random_auctions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
