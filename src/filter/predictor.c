@@ -80,16 +80,17 @@ static int read_network(struct predictor *p, const struct safetensors *f, const 
     if (width_of(f, "hidden1.bias", &p->shape.hidden1, path, err) != 0 ||
         width_of(f, "hidden2.bias", &p->shape.hidden2, path, err) != 0)
         return -1;
-    struct network *n = network_from_tensors(f, &p->shape, err);
+    struct error why = {""};
+    struct network *n = network_from_tensors(f, &p->shape, &why);
     if (n == NULL)
-        return -1;
+        return error_set(err, "%s: %.700s", path, why.text);
     n->negative_rate = p->metadata->negative_rate;
     int status = 0;
     for (size_t i = 0; status == 0 && i < n->block_floats; i++)
         if (!isfinite(n->block[i]))
             status = error_set(err, "%s: a weight is not a finite number", path);
-    if (status == 0 && (p->scorer = scorer_create(n, err)) == NULL)
-        status = -1;
+    if (status == 0 && (p->scorer = scorer_create(n, &why)) == NULL)
+        status = error_set(err, "%s: %.700s", path, why.text);
     network_destroy(n);
     return status;
 }

@@ -32,8 +32,11 @@ static inline void fixture_request(struct bid_request *r, const char *members, s
 {
     size_t size = strlen(members) + 128;
     char *json = arena_alloc(arena, size);
-    snprintf(json, size, "{\"id\":\"r\"%s%s%s}", strstr(members, "\"imp\"") != NULL ? "" :
-             ",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":320,\"h\":50}}]", *members != '\0' ? "," : "", members);
+    snprintf(json, size, "{\"id\":\"r\"%s%s%s}",
+             strstr(members, "\"imp\"") != NULL
+                 ? ""
+                 : ",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":320,\"h\":50}}]",
+             *members != '\0' ? "," : "", members);
     fixture_scan(r, json, arena);
 }
 

@@ -14,9 +14,10 @@ static struct schema *schema_of(const char *source)
 {
     char json[256];
     struct error err;
-    snprintf(json, sizeof(json),
-             "{\"features\":[{\"name\":\"dsp\",\"source\":\"dsp\"},{\"name\":\"x\",\"source\":\"%s\"}]}",
-             source);
+    snprintf(
+        json, sizeof(json),
+        "{\"features\":[{\"name\":\"dsp\",\"source\":\"dsp\"},{\"name\":\"x\",\"source\":\"%s\"}]}",
+        source);
     struct schema *s = parse(json, &err);
     if (s == NULL)
         fail_msg("%s", err.text);
@@ -51,11 +52,11 @@ static void extract_text(const struct schema *s, const struct bid_request *r, in
 #define VIDEO(inside) IMP("\"video\":{\"mimes\":[\"video/mp4\"]" inside "}")
 #define DEALS(list) BANNER ",\"pmp\":{\"deals\":[" list "]}"
 #define UA(text) DEVICE("\"ua\":\"" text "\"")
-#define CHROME                                                                                     \
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "           \
+#define CHROME                                                                          \
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) " \
     "Chrome/120.0.0.0 Safari/537.36"
-#define IPHONE                                                                                     \
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like "   \
+#define IPHONE                                                                                  \
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like " \
     "Gecko) Version/17.1 Mobile/15E148 Safari/604.1"
 
 static const struct {
@@ -64,7 +65,8 @@ static const struct {
     {"geo.code", "", ""},
     {"geo.code", GEO("\"country\":\"us\""), "USA"},
     {"geo.code", GEO("\"country\":\"USA\",\"region\":\"CA\""), "USA/ca"},
-    {"geo.code", GEO("\"country\":\"USA\",\"region\":\"US-CA\",\"city\":\"Oakland\""), "USA/ca/oakland"},
+    {"geo.code", GEO("\"country\":\"USA\",\"region\":\"US-CA\",\"city\":\"Oakland\""),
+     "USA/ca/oakland"},
     {"geo.code", GEO("\"country\":\"USA\",\"city\":\"Oakland\""), "USA/-/oakland"},
     {"geo.code", GEO("\"city\":\"Oakland\""), ""},
     {"geo.country", GEO("\"country\":\"gbr\""), "GBR"},
@@ -109,8 +111,9 @@ static const struct {
     {"content.language", APP("\"content\":{\"language\":\"EN\"}"), "en"},
     {"imp.media", "", "banner"},
     {"imp.media", IMPS(BANNER, "\"video\":{\"mimes\":[\"video/mp4\"]}"), "banner+video"},
-    {"imp.size", IMPS("\"banner\":{\"format\":[{\"w\":300,\"h\":250},{\"w\":728,\"h\":90}]}",
-                      "\"banner\":{\"w\":300,\"h\":250}"),
+    {"imp.size",
+     IMPS("\"banner\":{\"format\":[{\"w\":300,\"h\":250},{\"w\":728,\"h\":90}]}",
+          "\"banner\":{\"w\":300,\"h\":250}"),
      "300x250|728x90"},
     {"imp.size", IMP("\"video\":{\"mimes\":[\"video/mp4\"],\"w\":1920,\"h\":1080}"), "1920x1080"},
     {"imp.first_size", "", "320x50"},
@@ -128,7 +131,8 @@ static const struct {
     {"imp.deal", IMP(DEALS("{\"id\":\"d1\"},{\"id\":\"d2\"},{\"id\":\"d1\"}")), "d1|d2"},
     {"imp.deals", "", "none"},
     {"imp.deals", IMP(DEALS("{\"id\":\"d1\"}")), "open"},
-    {"imp.deals", IMP(BANNER ",\"pmp\":{\"private_auction\":1,\"deals\":[{\"id\":\"d\"}]}"), "private"},
+    {"imp.deals", IMP(BANNER ",\"pmp\":{\"private_auction\":1,\"deals\":[{\"id\":\"d\"}]}"),
+     "private"},
     {"imp.floor", "", "0.0000"},
     {"imp.floor", IMP(BANNER ",\"bidfloor\":1"), "0.6931"},
     {"imp.floor", IMPS(BANNER ",\"bidfloor\":3", BANNER ",\"bidfloor\":1"), "0.6931"},
@@ -139,7 +143,8 @@ static const struct {
     {"imp.floor_band", IMP(BANNER ",\"bidfloor\":1.41,\"bidfloorcur\":\"EUR\""), "EUR ^1"},
     {"imp.floor_currency", "", "USD"},
     {"imp.deal_floor", "", "nan"},
-    {"imp.deal_floor", IMP(DEALS("{\"id\":\"a\",\"bidfloor\":3},{\"id\":\"b\",\"bidfloor\":1}")), "0.6931"},
+    {"imp.deal_floor", IMP(DEALS("{\"id\":\"a\",\"bidfloor\":3},{\"id\":\"b\",\"bidfloor\":1}")),
+     "0.6931"},
     {"video.placement", VIDEO(",\"placement\":3"), "3"},
     {"video.placement", VIDEO(",\"placement\":3,\"plcmt\":2"), "p2"},
     {"video.placement", "", ""},
@@ -206,8 +211,14 @@ static const struct {
     {"request.wseat", "\"wseat\":[\"s\"]", "s"},
     {"request.bcat", "\"bcat\":[\"a\",\"b\"]", "1.0986"},
     {"request.badv", "", "0.0000"},
-    {"schain.length", "\"source\":{\"schain\":{\"complete\":1,\"ver\":\"1.0\",\"nodes\":[{\"asi\":\"A.com\",\"sid\":\"1\",\"hp\":1}]}}", "1"},
-    {"schain.asi", "\"source\":{\"ext\":{\"schain\":{\"complete\":1,\"ver\":\"1.0\",\"nodes\":[{\"asi\":\"A.com\",\"sid\":\"1\",\"hp\":1}]}}}", "a.com"},
+    {"schain.length",
+     "\"source\":{\"schain\":{\"complete\":1,\"ver\":\"1.0\",\"nodes\":[{\"asi\":\"A.com\",\"sid\":"
+     "\"1\",\"hp\":1}]}}",
+     "1"},
+    {"schain.asi",
+     "\"source\":{\"ext\":{\"schain\":{\"complete\":1,\"ver\":\"1.0\",\"nodes\":[{\"asi\":\"A."
+     "com\",\"sid\":\"1\",\"hp\":1}]}}}",
+     "a.com"},
 };
 
 static void test_sources_by_table(void **state)
@@ -234,7 +245,7 @@ static void test_time_before_and_far(void **state)
         int64_t ts_ms;
         const char *hour_of_week;
     } cases[] = {
-        {0, "72"},          {-1, "71"},          {INT64_C(4) * 86400000, "0"},
+        {0, "72"},         {-1, "71"},        {INT64_C(4) * 86400000, "0"},
         {INT64_MAX, NULL}, {INT64_MIN, NULL}, {INT64_C(-86400000) * 3, "0"},
     };
     struct arena arena = {0};
@@ -271,8 +282,8 @@ static struct schema *schema_of_all(void)
     return s;
 }
 
-/* What every source promises: bounded texts, no empty one before a full one, no value twice, numbers
- * that are finite or NAN. */
+/* What every source promises: bounded texts, no empty one before a full one, no value twice,
+ * numbers that are finite or NAN. */
 static void check_promises(const struct schema *s, const struct raw_features *raw)
 {
     for (uint32_t i = 0; i < s->n_features; i++) {
@@ -339,7 +350,8 @@ static void test_all_sources_on_odd_requests(void **state)
     static const char *const odd[] = {
         "\"user\":{\"yob\":-2147483648,\"gender\":\"\"}",
         "\"user\":{\"yob\":2147483647}",
-        "\"device\":{\"w\":2147483647,\"h\":2147483647,\"osv\":\"999999999999999999\",\"os\":\" \"}",
+        "\"device\":{\"w\":2147483647,\"h\":2147483647,\"osv\":\"999999999999999999\",\"os\":\" "
+        "\"}",
         "\"device\":{\"geo\":{\"country\":\"\\u0000\\u0000\",\"zip\":\"\\u0000\"}}",
         "\"device\":{\"geo\":{\"lat\":1e308,\"lon\":-1e308,\"utcoffset\":-2147483648}}",
         "\"site\":{\"page\":\"////\",\"domain\":\"...\",\"cat\":[\"-\",\"\",\"-1\"]}",
@@ -394,8 +406,10 @@ static void test_schema_refused(void **state)
         {WITH("{\"name\":\"a\",\"source\":\"geo.contry\"}"), "geo.country"},
         {WITH("{\"name\":\"a\",\"source\":\"country\"}"), "geo.country"},
         {WITH("{\"name\":\"a\",\"source\":\"zzzzzz\"}"), "docs/features.md"},
-        {WITH("{\"name\":\"a\",\"source\":\"channel\",\"dims\":3}"), "features[1].dims: unknown key"},
-        {WITH("{\"name\":\"a\",\"source\":\"channel\",\"dim\":0}"), "features[1].dim: must be 1..256"},
+        {WITH("{\"name\":\"a\",\"source\":\"channel\",\"dims\":3}"),
+         "features[1].dims: unknown key"},
+        {WITH("{\"name\":\"a\",\"source\":\"channel\",\"dim\":0}"),
+         "features[1].dim: must be 1..256"},
         {WITH("{\"name\":\"a\",\"source\":\"channel\",\"dim\":257}"), "not 257"},
         {WITH("{\"name\":\"a\",\"source\":\"channel\",\"dim\":1.5}"), "whole number"},
         {WITH("{\"name\":\"a\",\"source\":\"channel\",\"slots\":2}"), "features[1].slots"},
@@ -407,7 +421,8 @@ static void test_schema_refused(void **state)
         {WITH("{\"name\":\"a\",\"source\":\"channel\",\"min_count\":0}"), "features[1].min_count"},
         {WITH("{\"name\":\"dsp\",\"source\":\"channel\"}"), "features[0]'s name already"},
         {WITH("{\"name\":\"b\",\"source\":\"dsp\"}"), "a second \"dsp\""},
-        {"{\"features\":[{\"name\":\"a\",\"source\":\"channel\"}]}", "must have the source \"dsp\""},
+        {"{\"features\":[{\"name\":\"a\",\"source\":\"channel\"}]}",
+         "must have the source \"dsp\""},
         {"{\"features\":[{\"name\":\"d\",\"source\":\"dsp\",\"wide\":true}]}", "features[0].wide"},
         {"{\"features\":[" DSP "],\"features\":[]}", "duplicate"},
     };
@@ -425,11 +440,11 @@ static void test_schema_refused(void **state)
 static void test_schema_layout(void **state)
 {
     struct error err;
-    struct schema *s =
-        parse(WITH("{\"name\":\"a\",\"source\":\"imp.floor\"},{\"name\":\"b\",\"source\":\"imp.size\","
-                   "\"slots\":3,\"dim\":5,\"wide\":true},{\"name\":\"c\",\"source\":\"channel\"},"
-                   "{\"name\":\"d\",\"source\":\"request.tmax\",\"type\":\"number\"}"),
-              &err);
+    struct schema *s = parse(
+        WITH("{\"name\":\"a\",\"source\":\"imp.floor\"},{\"name\":\"b\",\"source\":\"imp.size\","
+             "\"slots\":3,\"dim\":5,\"wide\":true},{\"name\":\"c\",\"source\":\"channel\"},"
+             "{\"name\":\"d\",\"source\":\"request.tmax\",\"type\":\"number\"}"),
+        &err);
     assert_non_null(s);
     assert_int_equal(schema_slots(s), 4);
     assert_int_equal(schema_numbers(s), 2);

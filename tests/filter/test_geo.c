@@ -11,11 +11,11 @@ static void test_country_codes(void **state)
     static const struct {
         const char *code, *alpha3, *alpha2;
     } cases[] = {
-        {"US", "USA", "US"},   {"usa", "USA", "US"}, {"GB", "GBR", "GB"},  {"UK", "GBR", "GB"},
-        {"gbr", "GBR", "GB"},  {"AD", "AND", "AD"},  {"ZW", "ZWE", "ZW"},  {"AFG", "AFG", "AF"},
-        {"ABW", "ABW", "AW"},  {"XK", "XKX", "XK"},  {"SS", "SSD", "SS"},  {"BQ", "BES", "BQ"},
-        {"DE", "DEU", "DE"},   {"DEU", "DEU", "DE"}, {"UKR", "UKR", "UA"}, {"XX", NULL, NULL},
-        {"XXX", NULL, NULL},   {"", NULL, NULL},     {"U", NULL, NULL},    {"USAX", NULL, NULL},
+        {"US", "USA", "US"},      {"usa", "USA", "US"}, {"GB", "GBR", "GB"},  {"UK", "GBR", "GB"},
+        {"gbr", "GBR", "GB"},     {"AD", "AND", "AD"},  {"ZW", "ZWE", "ZW"},  {"AFG", "AFG", "AF"},
+        {"ABW", "ABW", "AW"},     {"XK", "XKX", "XK"},  {"SS", "SSD", "SS"},  {"BQ", "BES", "BQ"},
+        {"DE", "DEU", "DE"},      {"DEU", "DEU", "DE"}, {"UKR", "UKR", "UA"}, {"XX", NULL, NULL},
+        {"XXX", NULL, NULL},      {"", NULL, NULL},     {"U", NULL, NULL},    {"USAX", NULL, NULL},
         {"\xc3\xa9", NULL, NULL},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -145,8 +145,9 @@ static void test_locate_from_database(void **state)
     assert_bytes(place.country, "GBR", "no country in the request");
     assert_bytes(place.city, "Leeds", "the request's city stays");
 
-    static const char *const nowhere[] = {"10.0.0.1", "", "not an address", "999.1.1.1", "81.2.69",
-                                          "81.2.69.160 ", "::", "127.0.0.1"};
+    static const char *const nowhere[] = {"10.0.0.1",  "",         "not an address",
+                                          "999.1.1.1", "81.2.69",  "81.2.69.160 ",
+                                          "::",        "127.0.0.1"};
     for (size_t i = 0; i < sizeof(nowhere) / sizeof(nowhere[0]); i++) {
         char device[128];
         snprintf(device, sizeof(device), "{\"ip\":\"%s\"}", nowhere[i]);
@@ -248,10 +249,14 @@ static void test_damaged_database(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_country_codes),        cmocka_unit_test(test_country_both_ways),
-        cmocka_unit_test(test_digits),               cmocka_unit_test(test_locate_from_request),
-        cmocka_unit_test(test_locate_from_database), cmocka_unit_test(test_bad_databases),
-        cmocka_unit_test(test_not_a_database),       cmocka_unit_test(test_damaged_database),
+        cmocka_unit_test(test_country_codes),
+        cmocka_unit_test(test_country_both_ways),
+        cmocka_unit_test(test_digits),
+        cmocka_unit_test(test_locate_from_request),
+        cmocka_unit_test(test_locate_from_database),
+        cmocka_unit_test(test_bad_databases),
+        cmocka_unit_test(test_not_a_database),
+        cmocka_unit_test(test_damaged_database),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -187,8 +187,11 @@ static void test_rules_by_table(void **state)
         {COUNTRIES, "\"device\":{\"geo\":{\"country\":\"FRA\"}}", RULE_COUNTRY},
         {COUNTRIES, "", RULE_COUNTRY},
         {MEDIA, IMP("\"banner\":{\"w\":320,\"h\":50}"), RULE_MEDIA},
-        {MEDIA, IMP("\"banner\":{\"w\":320,\"h\":50},\"video\":{\"mimes\":[\"video/mp4\"]}"), RULE_PASS},
-        {MEDIA, "\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":320,\"h\":50}},{\"id\":\"2\",\"video\":{\"mimes\":[\"video/mp4\"]}}]",
+        {MEDIA, IMP("\"banner\":{\"w\":320,\"h\":50},\"video\":{\"mimes\":[\"video/mp4\"]}"),
+         RULE_PASS},
+        {MEDIA,
+         "\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":320,\"h\":50}},{\"id\":\"2\",\"video\":{"
+         "\"mimes\":[\"video/mp4\"]}}]",
          RULE_PASS},
         {CHANNELS, "\"app\":{}", RULE_PASS},
         {CHANNELS, "\"site\":{}", RULE_CHANNEL},
@@ -203,11 +206,13 @@ static void test_rules_by_table(void **state)
         {USER_ID, "\"user\":{\"buyeruid\":\"u\"}", RULE_PASS},
         {USER_ID, "\"device\":{\"ifa\":\"8d1f\"}", RULE_PASS},
         {USER_ID, "\"device\":{\"ifa\":\"00000000-0000-0000-0000-000000000000\"}", RULE_USER_ID},
-        {USER_ID, "\"user\":{\"eids\":[{\"source\":\"a.org\",\"uids\":[{\"id\":\"x\"}]}]}", RULE_PASS},
+        {USER_ID, "\"user\":{\"eids\":[{\"source\":\"a.org\",\"uids\":[{\"id\":\"x\"}]}]}",
+         RULE_PASS},
         {CONSENT, "", RULE_PASS},
         {CONSENT, "\"regs\":{\"gdpr\":0}", RULE_PASS},
         {CONSENT, "\"regs\":{\"gdpr\":1}", RULE_CONSENT},
-        {CONSENT, "\"regs\":{\"ext\":{\"gdpr\":1}},\"user\":{\"ext\":{\"consent\":\"CO\"}}", RULE_PASS},
+        {CONSENT, "\"regs\":{\"ext\":{\"gdpr\":1}},\"user\":{\"ext\":{\"consent\":\"CO\"}}",
+         RULE_PASS},
         {COPPA, "\"regs\":{\"coppa\":1}", RULE_CONSENT},
         {COPPA, "\"regs\":{\"coppa\":0}", RULE_PASS},
         {DEALS_WANTED, IMP("\"banner\":{\"w\":320,\"h\":50}"), RULE_DEALS},
@@ -215,14 +220,17 @@ static void test_rules_by_table(void **state)
         {DEALS_UNWANTED, IMP("\"banner\":{\"w\":320,\"h\":50}," DEAL), RULE_DEALS},
         {DEALS_UNWANTED, IMP("\"banner\":{\"w\":320,\"h\":50}"), RULE_PASS},
         {DEALS_UNWANTED,
-         "\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":320,\"h\":50}," DEAL "},{\"id\":\"2\",\"banner\":{\"w\":320,\"h\":50}}]", RULE_PASS},
+         "\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":320,\"h\":50}," DEAL
+         "},{\"id\":\"2\",\"banner\":{\"w\":320,\"h\":50}}]",
+         RULE_PASS},
         {FLOOR_MIN, IMP("\"banner\":{\"w\":320,\"h\":50},\"bidfloor\":0.49"), RULE_FLOOR},
         {FLOOR_MIN, IMP("\"banner\":{\"w\":320,\"h\":50},\"bidfloor\":0.5"), RULE_PASS},
         {FLOOR_MIN, IMP("\"banner\":{\"w\":320,\"h\":50}"), RULE_FLOOR},
         {FLOOR_MAX, IMP("\"banner\":{\"w\":320,\"h\":50},\"bidfloor\":2"), RULE_PASS},
         {FLOOR_MAX, IMP("\"banner\":{\"w\":320,\"h\":50},\"bidfloor\":2.01"), RULE_FLOOR},
         {FLOOR_MAX,
-         "\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":320,\"h\":50},\"bidfloor\":9},{\"id\":\"2\",\"banner\":{\"w\":320,\"h\":50},\"bidfloor\":1}]",
+         "\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":320,\"h\":50},\"bidfloor\":9},{\"id\":\"2\","
+         "\"banner\":{\"w\":320,\"h\":50},\"bidfloor\":1}]",
          RULE_PASS},
         {DOMAINS, "\"site\":{\"domain\":\"example.com\"}", RULE_PASS},
         {DOMAINS, "\"site\":{\"domain\":\"WWW.Example.com\"}", RULE_PASS},
@@ -274,8 +282,8 @@ static void test_rule_names_differ(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_string_set),       cmocka_unit_test(test_string_set_load),
-        cmocka_unit_test(test_domains),          cmocka_unit_test(test_rules_by_table),
+        cmocka_unit_test(test_string_set),        cmocka_unit_test(test_string_set_load),
+        cmocka_unit_test(test_domains),           cmocka_unit_test(test_rules_by_table),
         cmocka_unit_test(test_rule_names_differ),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
