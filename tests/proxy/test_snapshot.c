@@ -32,7 +32,6 @@ static void write_files(void)
     /* A safetensors file whose header says that it is longer than the file. */
     files_write_bytes("cut.safetensors", "\xff\xff\0\0\0\0\0\0{}", 10);
     files_write_bytes("none.safetensors", "\x02\0\0\0\0\0\0\0{}", 10);
-    files_write_json("binary.txt", "fine.example\n");
 }
 
 /* `where` must begin the message, after the config's name: the loaders' own words are their tests'.
@@ -60,6 +59,8 @@ static void test_build_faults(void **state)
          "config.json: auction.currency_rates: "},
         {"{'dsps':[{'name':'a','url':'http://a/','rules':{'seats':['s'],'domains_file':'none'}}]}",
          "config.json: dsps[0].rules.domains_file: "},
+        {"{'defaults':{'rules':{'domains_blocked_file':'.'}}}",
+         "config.json: defaults.rules.domains_blocked_file: "},
         {"{'dsps':[{'name':'a','url':'http://a/','default_currency':'EUR'}]}",
          "config.json: dsps[0].default_currency: no rate from EUR to auction.currency, USD; "
          "auction.currency_rates names no file"},
