@@ -439,6 +439,37 @@ static void test_refusals_have_names_and_codes(void **state)
     }
 }
 
+static void test_nonbid_codes_of_a_dsp(void **state)
+{
+    static const struct {
+        struct auction_dsp dsp;
+        int expect;
+    } rows[] = {
+        {{.decision = {.why = WHY_BELOW_THRESHOLD}}, 203},
+        {{.decision = {.why = WHY_QPS}, .skip = SKIP_REFUSED}, 510},
+        {{.decision = {.why = WHY_HEALTH}, .skip = SKIP_REFUSED}, 511},
+        {{.decision = {.why = WHY_OVERLOAD}, .skip = SKIP_REFUSED}, 512},
+        {{.decision = {.why = WHY_SCORE}, .skip = SKIP_NO_TIME}, 513},
+        {{.decision = {.why = WHY_SCORE}, .skip = SKIP_NOT_NEEDED}, 514},
+        {{.decision = {.why = WHY_RULE_FIRST + RULE_CHANNEL}}, 201},
+        {{.decision = {.why = WHY_RULE_FIRST + RULE_MEDIA}}, 202},
+        {{.decision = {.why = WHY_RULE_FIRST + RULE_CONSENT}}, 204},
+        {{.decision = {.why = WHY_RULE_FIRST + RULE_CURRENCY}}, 205},
+        {{.decision = {.why = WHY_RULE_FIRST + RULE_COUNTRY}}, 200},
+        {{.outcome = OUTCOME_TIMEOUT}, 101},
+        {{.outcome = OUTCOME_ERROR}, 103},
+        {{.outcome = OUTCOME_ERROR, .http_status = 500}, 100},
+        {{.outcome = OUTCOME_INVALID, .http_status = 200}, 102},
+        {{.outcome = OUTCOME_NO_BID, .nbr = -1}, 0},
+        {{.outcome = OUTCOME_NO_BID, .nbr = 8}, 8},
+        {{.outcome = OUTCOME_NO_BID, .nbr = 500},
+         0}, /* not ours to tell apart from our own codes */
+        {{.outcome = OUTCOME_BID, .nbr = -1}, 0},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        assert_int_equal(loss_nonbid_dsp(&rows[i].dsp), rows[i].expect);
+}
+
 /* ---- what real DSPs answered ---- */
 
 /* A request that fits the answer: its id, its imps (any media), its deals, its currency. */
@@ -613,6 +644,7 @@ int main(void)
         cmocka_unit_test(test_block_list_is_what_a_plain_search_says),
         cmocka_unit_test(test_block_list_odd_names),
         cmocka_unit_test(test_refusals_have_names_and_codes),
+        cmocka_unit_test(test_nonbid_codes_of_a_dsp),
         cmocka_unit_test(test_corpus),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
