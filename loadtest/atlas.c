@@ -209,4 +209,3 @@ uint32_t atlas_find(const struct atlas *a, struct bytes country, struct bytes re
     inner = find_under(a, node, city);
     return inner != 0 ? inner : node;
 }
-

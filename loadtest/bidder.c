@@ -175,15 +175,14 @@ static void on_request(void *ctx, struct exchange *e)
         bid(b, e, (uint32_t)dsp);
 }
 
-struct bidder *bidder_create(struct loop *l, const struct world *w, const char *host,
-                             uint16_t port, struct bidder_counts *counts, uint32_t n_bidders,
-                             uint32_t me, struct error *err)
+struct bidder *bidder_create(struct loop *l, const struct world *w, const char *host, uint16_t port,
+                             struct bidder_counts *counts, uint32_t n_bidders, uint32_t me,
+                             struct error *err)
 {
     struct bidder *b = calloc(1, sizeof(*b));
     if (b == NULL)
         abort();
-    *b = (struct bidder){
-        .loop = l, .world = w, .counts = counts, .n_bidders = n_bidders, .me = me};
+    *b = (struct bidder){.loop = l, .world = w, .counts = counts, .n_bidders = n_bidders, .me = me};
     struct server_options o = {.host = host,
                                .port = port,
                                .reuseport = true,

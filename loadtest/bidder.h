@@ -16,9 +16,9 @@ struct bidder_counts { /* of one DSP; written by one thread, read by any */
 
 struct bidder;
 /* counts[n_bidders][w->n_buyers], zeroed: row `me` is this bidder's own, /stats sums all rows. */
-struct bidder *bidder_create(struct loop *l, const struct world *w, const char *host,
-                             uint16_t port, struct bidder_counts *counts, uint32_t n_bidders,
-                             uint32_t me, struct error *err);
+struct bidder *bidder_create(struct loop *l, const struct world *w, const char *host, uint16_t port,
+                             struct bidder_counts *counts, uint32_t n_bidders, uint32_t me,
+                             struct error *err);
 uint16_t bidder_port(const struct bidder *b);
 /* Answers what is open; then done(ctx), once, later. */
 void bidder_stop(struct bidder *b, void (*done)(void *ctx), void *ctx);

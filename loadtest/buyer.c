@@ -168,8 +168,7 @@ static bool take_request(const struct buyer *b, const struct view *v, struct bit
     const struct buyer_index *x = b->index;
     if (!v->dollars || !seat_may_bid(b, v->request))
         return false;
-    uint32_t property =
-        v->property < 0 ? traffic_properties(b->traffic) : (uint32_t)v->property;
+    uint32_t property = v->property < 0 ? traffic_properties(b->traffic) : (uint32_t)v->property;
     struct bits s = both(x->places[v->place], &x->properties[property]);
     struct bits cats = x->no_cat;
     for (uint32_t rest = v->cats; rest != 0; rest &= rest - 1)

@@ -103,8 +103,7 @@ static void draw_creative(struct drawing *d, struct targeting *t)
 
 static uint64_t *draw_domains(struct drawing *d, uint32_t n)
 {
-    uint64_t *set =
-        zeroed((traffic_properties(d->buyer->traffic) + 63) / 64, sizeof(*set));
+    uint64_t *set = zeroed((traffic_properties(d->buyer->traffic) + 63) / 64, sizeof(*set));
     for (uint32_t i = 0; i < n; i++)
         set_bit(set, traffic_draw_property(d->buyer->traffic, &d->g));
     return set;

@@ -29,13 +29,13 @@ struct campaign {
     uint64_t key; /* for draws */
     uint32_t number;
     struct targeting targeting;
-    double interest;               /* P(bid | targeted), before the price; nothing in a request
-                                      tells more */
-    double price_mu, price_sigma;  /* of the logarithm of the price in USD per mille */
+    double interest;              /* P(bid | targeted), before the price; nothing in a request
+                                     tells more */
+    double price_mu, price_sigma; /* of the logarithm of the price in USD per mille */
     uint32_t flight_days, cycle_days, first_day; /* runs flight_days out of each cycle; cycle 0 =
                                                     always */
-    double runout_share;           /* of the days on which its budget is spent early */
-    uint8_t category;              /* of its creative: IAB number */
+    double runout_share; /* of the days on which its budget is spent early */
+    uint8_t category;    /* of its creative: IAB number */
 };
 
 void campaign_dispose(struct campaign *c);

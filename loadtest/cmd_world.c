@@ -112,14 +112,19 @@ static int cmd_serve(int argc, char **argv)
     const struct cli_option options[] = {
         {"scenario", CLI_TEXT, &scenario, "FILE", "the world", 0, 0, true},
         {"host", CLI_TEXT, &host, "HOST", "address to listen on (127.0.0.1)", 0, 0, false},
-        {"port", CLI_INTEGER, &port, "PORT", "port to listen on; 0 takes a free one", 0, 65535, true},
+        {"port", CLI_INTEGER, &port, "PORT", "port to listen on; 0 takes a free one", 0, 65535,
+         true},
         {"threads", CLI_INTEGER, &threads, "N", "event loops (1)", 1, 256, false}};
     const struct cli_command command = {
-        PROGRAM, "serve", "The scenario's DSPs as an HTTP server, until SIGTERM.",
+        PROGRAM,
+        "serve",
+        "The scenario's DSPs as an HTTP server, until SIGTERM.",
         "--scenario FILE --port PORT [--threads N]",
-        "POST /bid/<dsp> takes a bid request; GET /stats counts calls and bids. A request's time is\n"
+        "POST /bid/<dsp> takes a bid request; GET /stats counts calls and bids. A request's time "
+        "is\n"
         "its X-Bidsieve-Time header (ms since the epoch), else the wall clock.",
-        options, COUNT_OF(options)};
+        options,
+        COUNT_OF(options)};
     int status = cli_parse(&command, argc, argv);
     if (status != CLI_RUN)
         return status;
@@ -138,7 +143,7 @@ static json_t *dsp_config(const struct scenario_dsp *d, const char *host, long p
 {
     char url[256];
     snprintf(url, sizeof(url), "http://%s:%ld/bid/%s", host, port, d->name);
-    return json_pack("{s:s,s:s}", "name", d->name, "url", url);
+    return json_pack("{s:s,s:s,s:i}", "name", d->name, "url", url, "connections_max", 1024);
 }
 
 static int cmd_config(int argc, char **argv)
@@ -157,12 +162,17 @@ static int cmd_config(int argc, char **argv)
         {"capture", CLI_TEXT, &capture, "DIR", "where the proxy records auctions", 0, 0, false},
         {"filter", CLI_TEXT, &filter, "MODE", "on, shadow or off (on)", 0, 0, false},
         {"recall", CLI_NUMBER, &recall, "R", "recall target of all DSPs (0.97)", 0, 1, false},
-        {"explore", CLI_NUMBER, &explore, "E", "share of withheld calls made anyway (0.01)", 0, 1, false},
+        {"explore", CLI_NUMBER, &explore, "E", "share of withheld calls made anyway (0.01)", 0, 1,
+         false},
         {"threads", CLI_INTEGER, &threads, "N", "event loops of the proxy (0: one per core)", 0,
          256, false}};
     const struct cli_command command = {
-        PROGRAM, "config", "Prints a bidsieve configuration for the scenario's DSPs.",
-        "--scenario FILE --port PORT --listen PORT --admin PORT [options]", NULL, options,
+        PROGRAM,
+        "config",
+        "Prints a bidsieve configuration for the scenario's DSPs.",
+        "--scenario FILE --port PORT --listen PORT --admin PORT [options]",
+        NULL,
+        options,
         COUNT_OF(options)};
     int status = cli_parse(&command, argc, argv);
     if (status != CLI_RUN)
@@ -176,13 +186,13 @@ static int cmd_config(int argc, char **argv)
         json_array_append_new(dsps, dsp_config(&s->dsps[i], host, port));
     /* A request's time is the scenario's, so a model's age says nothing; and masked user ids would
      * hide from `report` whom the DSPs recognised. */
-    json_t *root = json_pack(
-        "{s:{s:s,s:I,s:I},s:{s:s,s:I},s:{s:s,s:s,s:f,s:i,s:i},s:s,s:{s:s,s:f,s:f,s:i}}",
-        "listen", "host", "127.0.0.1", "port", (json_int_t)listen, "threads", (json_int_t)threads,
-        "admin", "host", "127.0.0.1", "port", (json_int_t)admin, "auction", "type", "second_price",
-        "currency", "USD", "increment", 0.01, "timeout_ms", 120, "network_margin_ms", 10, "clock",
-        "header", "defaults", "filter", filter, "recall_target", recall, "explore", explore,
-        "timeout_ms", 100);
+    json_t *root =
+        json_pack("{s:{s:s,s:I,s:I},s:{s:s,s:I},s:{s:s,s:s,s:f,s:i,s:i},s:s,s:{s:s,s:f,s:f,s:i}}",
+                  "listen", "host", "127.0.0.1", "port", (json_int_t)listen, "threads",
+                  (json_int_t)threads, "admin", "host", "127.0.0.1", "port", (json_int_t)admin,
+                  "auction", "type", "second_price", "currency", "USD", "increment", 0.01,
+                  "timeout_ms", 120, "network_margin_ms", 10, "clock", "header", "defaults",
+                  "filter", filter, "recall_target", recall, "explore", explore, "timeout_ms", 100);
     if (model != NULL)
         json_object_set_new(root, "model",
                             json_pack("{s:s,s:i}", "file", model, "max_age_hours", 0));
@@ -245,26 +255,27 @@ static void print_truth(const struct world *w, const struct truth_run *run, doub
     double rates = 0, withheld = 0, n = (double)run->requests;
     json_t *rows = json_array();
     if (!json)
-        printf("%-12s %9s %9s %10s %10s\n", "DSP", "campaigns", "bid rate", "withheld*", "no chance");
+        printf("%-12s %9s %9s %10s %10s\n", "DSP", "campaigns", "bid rate", "withheld*",
+               "no chance");
     for (uint32_t d = 0; d < w->n_buyers; d++) {
         struct truth *t = &run->truths[d];
         double best = truth_withheld(t, recall), rate = t->sum / n, never = truth_withheld(t, 1);
         rates += rate / w->n_buyers;
         withheld += best / w->n_buyers;
         if (json)
-            json_array_append_new(
-                rows, json_pack("{s:s,s:i,s:f,s:f,s:f}", "dsp", w->buyers[d].name, "campaigns",
-                                (int)w->buyers[d].n_campaigns, "bid_rate", rate,
-                                "optimal_withheld", best, "impossible", never));
+            json_array_append_new(rows,
+                                  json_pack("{s:s,s:i,s:f,s:f,s:f}", "dsp", w->buyers[d].name,
+                                            "campaigns", (int)w->buyers[d].n_campaigns, "bid_rate",
+                                            rate, "optimal_withheld", best, "impossible", never));
         else
             printf("%-12s %9u %8.2f%% %9.1f%% %9.1f%%\n", w->buyers[d].name,
                    w->buyers[d].n_campaigns, 100 * rate, 100 * best, 100 * never);
     }
     if (json) {
-        json_t *root = json_pack("{s:s,s:I,s:f,s:f,s:f,s:f,s:o}", "scenario", w->scenario->name,
-                                 "requests", (json_int_t)run->requests, "recall", recall,
-                                 "bid_rate", rates, "optimal_withheld", withheld, "shown",
-                                 run->shown / n, "dsps", rows);
+        json_t *root =
+            json_pack("{s:s,s:I,s:f,s:f,s:f,s:f,s:o}", "scenario", w->scenario->name, "requests",
+                      (json_int_t)run->requests, "recall", recall, "bid_rate", rates,
+                      "optimal_withheld", withheld, "shown", run->shown / n, "dsps", rows);
         json_dumpf(root, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
         putchar('\n');
         json_decref(root);
@@ -286,12 +297,17 @@ static int cmd_truth(int argc, char **argv)
     const struct cli_option options[] = {
         {"scenario", CLI_TEXT, &scenario, "FILE", "the world", 0, 0, true},
         {"day", CLI_INTEGER, &day, "N", "virtual day (0)", 0, 100000, false},
-        {"requests", CLI_INTEGER, &requests, "K", "spread over the day (all of the day)", 1, 1e9, false},
+        {"requests", CLI_INTEGER, &requests, "K", "spread over the day (all of the day)", 1, 1e9,
+         false},
         {"recall", CLI_NUMBER, &recall, "R", "share of the bids to keep (0.97)", 0, 1, false},
         {"json", CLI_FLAG, &json, NULL, "one JSON document", 0, 0, false}};
     const struct cli_command command = {
-        PROGRAM, "truth", "Each DSP's true bid rate, and what the best possible filter withholds.",
-        "--scenario FILE [--day N] [--requests K] [--recall R] [--json]", NULL, options,
+        PROGRAM,
+        "truth",
+        "Each DSP's true bid rate, and what the best possible filter withholds.",
+        "--scenario FILE [--day N] [--requests K] [--recall R] [--json]",
+        NULL,
+        options,
         COUNT_OF(options)};
     int status = cli_parse(&command, argc, argv);
     if (status != CLI_RUN)
@@ -339,7 +355,8 @@ static int read_captures(struct report *r, const struct cli_list *paths, struct 
         fprintf(stderr, "%s report: %llu further lines are no records\n", PROGRAM,
                 (unsigned long long)bad - 1);
     if (r->auctions == 0)
-        return error_set(err, "no auction of the days %d to %d among the records (%llu of other days)",
+        return error_set(err,
+                         "no auction of the days %d to %d among the records (%llu of other days)",
                          r->first_day, r->end_day - 1, (unsigned long long)r->other_days);
     return 0;
 }
@@ -355,9 +372,13 @@ static int cmd_report(int argc, char **argv)
         {"days", CLI_TEXT, &days, "A:B", "virtual days A to B-1, or one day: A (all)", 0, 0, false},
         {"json", CLI_FLAG, &json, NULL, "one JSON document", 0, 0, false}};
     const struct cli_command command = {
-        PROGRAM, "report",
+        PROGRAM,
+        "report",
         "Captured auctions against the truth: withheld, recall, optimum, revenue per DSP.",
-        "--scenario FILE --capture PATH... [--days A:B] [--json]", NULL, options, COUNT_OF(options)};
+        "--scenario FILE --capture PATH... [--days A:B] [--json]",
+        NULL,
+        options,
+        COUNT_OF(options)};
     int status = cli_parse(&command, argc, argv);
     struct error err;
     int32_t first = -1000000, end = 1000000;

@@ -15,10 +15,10 @@ struct urn {
 };
 
 static const char *const WORDS[] = {
-    "river", "daily", "harbor", "maple", "signal", "orbit",  "copper", "field",  "north", "pixel",
-    "sunny", "metro", "garden", "velvet", "tiger", "lunar",  "stone",  "rapid",  "cedar", "bright",
-    "amber", "coast", "delta",  "echo",  "forest", "globe",  "honey",  "island", "jolly", "kite",
-    "lemon", "motor", "noble",  "ocean", "prime",  "quartz", "ranch",  "silver", "tempo", "union"};
+    "river", "daily", "harbor", "maple",  "signal", "orbit",  "copper", "field",  "north", "pixel",
+    "sunny", "metro", "garden", "velvet", "tiger",  "lunar",  "stone",  "rapid",  "cedar", "bright",
+    "amber", "coast", "delta",  "echo",   "forest", "globe",  "honey",  "island", "jolly", "kite",
+    "lemon", "motor", "noble",  "ocean",  "prime",  "quartz", "ranch",  "silver", "tempo", "union"};
 enum { WORDS_COUNT = sizeof(WORDS) / sizeof(WORDS[0]) };
 
 static void *must(void *p)
@@ -82,8 +82,7 @@ static void draw_placement(struct inventory *v, struct placement *out, enum prop
         [PROPERTY_SITE] = {.34, .26, .12, .08, .11, .09},
         [PROPERTY_APP] = {.08, 0, 0, 0, .04, .12, .44, .18, .14},
         [PROPERTY_TV] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 1}};
-    static const double PRICE[PLACEMENT_KINDS] = {1,  .8,  .9,  1.6, 4.5,
-                                                  .9, .45, 2.2, 5.5, 9};
+    static const double PRICE[PLACEMENT_KINDS] = {1, .8, .9, 1.6, 4.5, .9, .45, 2.2, 5.5, 9};
     out->kind = draw_kind(MIX[kind], g);
     double floor = t->floor_median * PRICE[out->kind] * exp(t->floor_sigma * prng_normal(g));
     bool none = prng_unit(g) < t->floor_zero_share;

@@ -36,9 +36,9 @@ struct placement {
 struct property {
     char name[48]; /* domain, or bundle of an app */
     char title[40];
-    uint8_t kind;       /* enum property_kind */
-    int8_t home;        /* index of a country; -1 = everywhere */
-    uint8_t cats[2];    /* 1..26 */
+    uint8_t kind;    /* enum property_kind */
+    int8_t home;     /* index of a country; -1 = everywhere */
+    uint8_t cats[2]; /* 1..26 */
     uint8_t n_cats;
     uint16_t publisher;
     uint16_t tmax_ms;

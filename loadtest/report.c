@@ -231,9 +231,10 @@ void report_print(struct report *r, FILE *out)
     print_percent(out, 1, share((double)r->shown_kept, (double)r->auctions));
     fprintf(out, ", without the filter on ");
     print_percent(out, 1, share((double)r->shown, (double)r->auctions));
-    fprintf(out, "\nwithheld: calls not made; optimal: what a filter that knows the truth withholds "
-                 "at the same recall;\nrecall: expected bids on calls made / on all; revenue: kept, of "
-                 "auctions re-run over the true bids\n");
+    fprintf(out,
+            "\nwithheld: calls not made; optimal: what a filter that knows the truth withholds "
+            "at the same recall;\nrecall: expected bids on calls made / on all; revenue: kept, of "
+            "auctions re-run over the true bids\n");
     if (r->unreadable > 0)
         fprintf(out, "%llu records hold a request that cannot be read\n",
                 (unsigned long long)r->unreadable);

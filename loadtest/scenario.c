@@ -14,8 +14,10 @@ struct traffic_key {
     bool whole; /* uint32_t, else double */
     double low, high, initial;
 };
-#define TRAFFIC(name, whole, low, high, initial)                                                   \
-    {#name, offsetof(struct scenario_traffic, name), whole, low, high, initial}
+#define TRAFFIC(name, whole, low, high, initial)                                  \
+    {                                                                             \
+#name, offsetof(struct scenario_traffic, name), whole, low, high, initial \
+    }
 static const struct traffic_key TRAFFIC_KEYS[] = {
     TRAFFIC(requests_per_day, true, 1, 1e9, 35000),
     TRAFFIC(sites, true, 20, 60000, 1200),
@@ -45,8 +47,10 @@ struct dsp_key {
     double low, high;
     struct dist initial;
 };
-#define DSP(name, low, high, ...)                                                                  \
-    {#name, offsetof(struct scenario_dsp, name), low, high, __VA_ARGS__}
+#define DSP(name, low, high, ...)                                          \
+    {                                                                      \
+#name, offsetof(struct scenario_dsp, name), low, high, __VA_ARGS__ \
+    }
 static const struct dsp_key DSP_KEYS[] = {
     DSP(campaigns, 1, SCENARIO_CAMPAIGNS_MAX, {DIST_UNIFORM, 20, 60}),
     DSP(bid_rate, 0, 0.6, {DIST_LOG_UNIFORM, 0.005, 0.15}),
@@ -199,8 +203,8 @@ static int parse_dsps(struct scenario *s, json_t *root, struct error *err)
     for (size_t k = 0; k < DSP_KEYS_COUNT; k++)
         number_at(&defaults, &DSP_KEYS[k])->dist = DSP_KEYS[k].initial;
     json_t *given = json_object_get(root, "dsp_defaults");
-    if (given != NULL && (!json_is_object(given) ||
-                          parse_dsp_keys(&defaults, given, "dsp_defaults", err) != 0))
+    if (given != NULL &&
+        (!json_is_object(given) || parse_dsp_keys(&defaults, given, "dsp_defaults", err) != 0))
         return json_is_object(given) ? -1 : error_set(err, "dsp_defaults must be an object");
     json_t *list = json_object_get(root, "dsps");
     size_t n = json_array_size(list);

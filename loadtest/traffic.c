@@ -17,13 +17,13 @@ struct traffic {
     const struct scenario *scenario;
     struct atlas *atlas;
     struct inventory inventory;
-    double day_curve[25];                         /* share of the day's volume before that hour */
+    double day_curve[25];                          /* share of the day's volume before that hour */
     double country_share[24][ATLAS_COUNTRIES_MAX]; /* cumulative, by hour UTC */
     double city_share[ATLAS_NODES_MAX];            /* cumulative inside its country */
 };
 
 /* How awake a country is at each hour of its own day. */
-static const double AWAKE[24] = {.45, .30, .20, .16, .16, .22, .40, .65, .80, .85, .88, .92,
+static const double AWAKE[24] = {.45, .30, .20, .16, .16, .22, .40,  .65, .80, .85, .88, .92,
                                  1.0, 1.0, .95, .95, 1.0, 1.1, 1.25, 1.4, 1.5, 1.4, 1.1, .75};
 
 struct person {
@@ -194,13 +194,12 @@ static void put_banner(struct sink *o, const struct visit *v, const struct place
         [PLACEMENT_LEADERBOARD] = {{728, 90}, {970, 90}},
         [PLACEMENT_SKYSCRAPER] = {{160, 600}, {300, 600}},
         [PLACEMENT_BILLBOARD] = {{970, 250}, {970, 90}, {728, 90}}};
-    static const uint16_t MOBILE[][3][2] = {
-        [PLACEMENT_RECTANGLE] = {{300, 250}, {336, 280}},
-        [PLACEMENT_LEADERBOARD] = {{320, 50}, {320, 100}},
-        [PLACEMENT_SKYSCRAPER] = {{300, 250}},
-        [PLACEMENT_BILLBOARD] = {{320, 100}, {300, 250}},
-        [PLACEMENT_APP_BANNER] = {{320, 50}, {320, 100}},
-        [PLACEMENT_INTERSTITIAL] = {{320, 480}, {300, 250}}};
+    static const uint16_t MOBILE[][3][2] = {[PLACEMENT_RECTANGLE] = {{300, 250}, {336, 280}},
+                                            [PLACEMENT_LEADERBOARD] = {{320, 50}, {320, 100}},
+                                            [PLACEMENT_SKYSCRAPER] = {{300, 250}},
+                                            [PLACEMENT_BILLBOARD] = {{320, 100}, {300, 250}},
+                                            [PLACEMENT_APP_BANNER] = {{320, 50}, {320, 100}},
+                                            [PLACEMENT_INTERSTITIAL] = {{320, 480}, {300, 250}}};
     static const uint16_t TABLET[2][2] = {{768, 1024}, {320, 480}};
     if (p->kind == PLACEMENT_INTERSTITIAL && v->person.device == 5)
         put_sizes(o, TABLET, 2);
@@ -266,15 +265,13 @@ static void put_imp(const struct traffic *t, struct visit *v, struct sink *o, ui
 {
     const struct placement *p = v->placements[i];
     double price = t->atlas->countries[v->person.country].price;
-    int64_t floor =
-        round_floor((double)p->floor_micros * price * (0.85 + 0.3 * prng_unit(&v->g)));
+    int64_t floor = round_floor((double)p->floor_micros * price * (0.85 + 0.3 * prng_unit(&v->g)));
     sink_literal(o, "{\"id\":\"");
     sink_uint(o, i + 1);
     sink_literal(o, "\",");
     if (p->kind == PLACEMENT_NATIVE)
         put_native(o);
-    else if (p->kind == PLACEMENT_VIDEO || p->kind == PLACEMENT_REWARDED ||
-             p->kind == PLACEMENT_TV)
+    else if (p->kind == PLACEMENT_VIDEO || p->kind == PLACEMENT_REWARDED || p->kind == PLACEMENT_TV)
         put_video(o, p);
     else
         put_banner(o, v, p);
@@ -349,7 +346,7 @@ static void put_property(const struct traffic *t, struct visit *v, struct sink *
     sink_literal(o, "\",\"language\":\"");
     sink_string(o, t->atlas->countries[p->home >= 0 ? (uint32_t)p->home : 0].language);
     sink_string(o, p->kind == PROPERTY_TV ? "\",\"genre\":\"series\",\"len\":2700,\"livestream\":0}"
-                                           : "\"}");
+                                          : "\"}");
     sink_literal(o, "}");
 }
 
@@ -362,40 +359,80 @@ struct machine {
 static const struct machine *machine_of(const struct person *p)
 {
     static const struct machine PHONE_ANDROID = {
-        "Android", "Samsung", {"SM-S921B", "SM-A546E", "SM-G991U"},
+        "Android",
+        "Samsung",
+        {"SM-S921B", "SM-A546E", "SM-G991U"},
         {"Mozilla/5.0 (Linux; Android 14; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/",
-         ".0.0.0 Mobile Safari/537.36"}, 412, 915};
+         ".0.0.0 Mobile Safari/537.36"},
+        412,
+        915};
     static const struct machine PHONE_IOS = {
-        "iOS", "Apple", {"iPhone15,2", "iPhone14,5", "iPhone16,1"},
+        "iOS",
+        "Apple",
+        {"iPhone15,2", "iPhone14,5", "iPhone16,1"},
         {"Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like "
-         "Gecko) Version/17.5 Mobile/15E", " Safari/604.1"}, 390, 844};
+         "Gecko) Version/17.5 Mobile/15E",
+         " Safari/604.1"},
+        390,
+        844};
     static const struct machine TABLET_ANDROID = {
-        "Android", "Samsung", {"SM-X710", "SM-T870", "SM-X205"},
+        "Android",
+        "Samsung",
+        {"SM-X710", "SM-T870", "SM-X205"},
         {"Mozilla/5.0 (Linux; Android 13; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/",
-         ".0.0.0 Safari/537.36"}, 800, 1280};
+         ".0.0.0 Safari/537.36"},
+        800,
+        1280};
     static const struct machine TABLET_IOS = {
-        "iOS", "Apple", {"iPad13,4", "iPad14,1", "iPad12,1"},
+        "iOS",
+        "Apple",
+        {"iPad13,4", "iPad14,1", "iPad12,1"},
         {"Mozilla/5.0 (iPad; CPU OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-         "Version/17.5 Mobile/15E", " Safari/604.1"}, 820, 1180};
+         "Version/17.5 Mobile/15E",
+         " Safari/604.1"},
+        820,
+        1180};
     static const struct machine WINDOWS = {
-        "Windows", "", {"PC", "PC", "PC"},
+        "Windows",
+        "",
+        {"PC", "PC", "PC"},
         {"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/",
-         ".0.0.0 Safari/537.36"}, 1920, 1080};
+         ".0.0.0 Safari/537.36"},
+        1920,
+        1080};
     static const struct machine MACOS = {
-        "macOS", "Apple", {"Mac", "Mac", "Mac"},
+        "macOS",
+        "Apple",
+        {"Mac", "Mac", "Mac"},
         {"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-         "Version/17.5 Safari/605.1.", ""}, 1512, 982};
+         "Version/17.5 Safari/605.1.",
+         ""},
+        1512,
+        982};
     static const struct machine LINUX = {
-        "Linux", "", {"PC", "PC", "PC"},
-        {"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/", ".0"}, 1920, 1080};
+        "Linux",
+        "",
+        {"PC", "PC", "PC"},
+        {"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/", ".0"},
+        1920,
+        1080};
     static const struct machine TV = {
-        "Tizen", "Samsung", {"QE55Q80", "UE50AU", "QE65S90"},
+        "Tizen",
+        "Samsung",
+        {"QE55Q80", "UE50AU", "QE65S90"},
         {"Mozilla/5.0 (SMART-TV; LINUX; Tizen 6.0) AppleWebKit/537.36 (KHTML, like Gecko) "
-         "76.0.3809.", "/6.0 TV Safari/537.36"}, 1920, 1080};
-    static const struct machine TV_ANDROID = {
-        "Android", "Sony", {"BRAVIA-4K", "BRAVIA-X90", "BRAVIA-A80"},
-        {"Mozilla/5.0 (Linux; Android 12; BRAVIA 4K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/",
-         ".0.0.0 Safari/537.36"}, 3840, 2160};
+         "76.0.3809.",
+         "/6.0 TV Safari/537.36"},
+        1920,
+        1080};
+    static const struct machine TV_ANDROID = {"Android",
+                                              "Sony",
+                                              {"BRAVIA-4K", "BRAVIA-X90", "BRAVIA-A80"},
+                                              {"Mozilla/5.0 (Linux; Android 12; BRAVIA 4K) "
+                                               "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/",
+                                               ".0.0.0 Safari/537.36"},
+                                              3840,
+                                              2160};
     if (p->device == 3)
         return p->os == OS_ANDROID ? &TV_ANDROID : &TV;
     if (p->device == 4)

@@ -39,7 +39,7 @@ static enum system system_of(struct bytes os)
     static const struct {
         const char *name;
         enum system os;
-    } NAMES[] = {{"android", OS_ANDROID}, {"ios", OS_IOS},     {"windows", OS_WINDOWS},
+    } NAMES[] = {{"android", OS_ANDROID}, {"ios", OS_IOS},      {"windows", OS_WINDOWS},
                  {"macos", OS_MACOS},     {"mac os", OS_MACOS}, {"os x", OS_MACOS},
                  {"linux", OS_LINUX},     {"chrome", OS_LINUX}, {"tizen", OS_TV},
                  {"roku", OS_TV},         {"tvos", OS_TV},      {"webos", OS_TV},
@@ -113,12 +113,10 @@ void view_make(struct view *v, const struct traffic *t, const struct bid_request
     v->place = atlas_find(atlas, r->geo.country, r->geo.region, r->geo.city);
     v->cats = category_bits(r->property.cat, false);
     v->blocked_cats = category_bits(r->bcat, true);
-    struct bytes name =
-        r->channel == CHANNEL_APP ? r->property.bundle : r->property.domain;
+    struct bytes name = r->channel == CHANNEL_APP ? r->property.bundle : r->property.domain;
     v->property = traffic_find_property(t, name);
-    v->device = r->device.devicetype >= 0 && r->device.devicetype <= 7
-                    ? (uint8_t)r->device.devicetype
-                    : 0;
+    v->device =
+        r->device.devicetype >= 0 && r->device.devicetype <= 7 ? (uint8_t)r->device.devicetype : 0;
     v->os = (uint8_t)system_of(r->device.os);
     v->channel = (uint8_t)r->channel;
     v->coppa = r->regs.coppa == 1;

@@ -1,5 +1,6 @@
 /* A bid request as the simulated buyers see it: numbers and bit sets instead of text. Made once a
- * request from the scanned body, so that a request from elsewhere is judged like the world's own. */
+ * request from the scanned body, so that a request from elsewhere is judged like the world's own.
+ */
 #ifndef LOADTEST_VIEW_H
 #define LOADTEST_VIEW_H
 

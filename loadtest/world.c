@@ -30,8 +30,7 @@ static void sample_init(struct sample_memory *m, const struct traffic *t)
         char body[TRAFFIC_BODY_MAX];
         int64_t ts_ms;
         uint32_t index = (uint32_t)((uint64_t)i * day_requests / SAMPLE_REQUESTS);
-        struct bytes b =
-            traffic_request(t, (int32_t)(i % SAMPLE_DAYS), index, body, &ts_ms);
+        struct bytes b = traffic_request(t, (int32_t)(i % SAMPLE_DAYS), index, body, &ts_ms);
         char *copy = arena_alloc(&m->arena, b.len);
         memcpy(copy, b.base, b.len);
         struct bid_request_error e;

@@ -29,7 +29,7 @@ struct cli_option {
 };
 
 struct cli_command {
-    const char *program; /* NULL = "bidsieve" */
+    const char *program;  /* NULL = "bidsieve" */
     const char *name;     /* "" = the program has one command */
     const char *summary;  /* one line */
     const char *usage;    /* what follows the command's name in the usage line */

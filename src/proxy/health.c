@@ -1,9 +1,11 @@
-/* Health is judged window by window: a window ends after a second with enough calls in it, or after ten seconds with
- * any. More than half failed: the share is halved; fewer than a quarter: it is doubled. Each window starts from nothing,
- * so that a recovery is not held up by what lies behind it.
+/* Health is judged window by window: a window ends after a second with enough calls in it, or after
+ * ten seconds with any. More than half failed: the share is halved; fewer than a quarter: it is
+ * doubled. Each window starts from nothing, so that a recovery is not held up by what lies behind
+ * it.
  *
- * The quick latency is a running quantile: each answer moves the estimate by a small step, up by q for a slower one, down
- * by 1 - q for a quicker one, which balances at the q-quantile (stochastic approximation, Robbins and Monro 1951). */
+ * The quick latency is a running quantile: each answer moves the estimate by a small step, up by q
+ * for a slower one, down by 1 - q for a quicker one, which balances at the q-quantile (stochastic
+ * approximation, Robbins and Monro 1951). */
 #include "proxy/health.h"
 
 enum { WINDOW_US = 1000000, WINDOW_LONG_US = 10000000, WINDOW_CALLS_MIN = 10, ANSWERS_MIN = 50 };
@@ -32,7 +34,8 @@ static void observe_latency(struct health *h, double us)
     if (h->quick_us <= 0)
         h->quick_us = us;
     else
-        h->quick_us += h->quick_us * quick_step * (us > h->quick_us ? quick_quantile : quick_quantile - 1);
+        h->quick_us +=
+            h->quick_us * quick_step * (us > h->quick_us ? quick_quantile : quick_quantile - 1);
 }
 
 void health_observe(struct health *h, uint64_t now_us, bool failed, uint64_t latency_us)

@@ -314,7 +314,8 @@ static void count(struct transaction *t, bool bid)
         if (a->outcome == OUTCOME_NOT_CALLED)
             continue;
         called = true;
-        bool failed = a->outcome == OUTCOME_TIMEOUT || a->outcome == OUTCOME_ERROR || a->refused[BID_NOT_JSON] > 0;
+        bool failed = a->outcome == OUTCOME_TIMEOUT || a->outcome == OUTCOME_ERROR ||
+                      a->refused[BID_NOT_JSON] > 0;
         health_observe(&t->view->links[d]->health, now_us, failed, a->latency_us);
     }
     metrics_add(&shard->auctions[bid      ? AUCTION_BID
@@ -337,8 +338,9 @@ static const struct auction_io io = {io_now_us, io_call, io_cancel, io_timer, io
 
 /* ---- the beginning ---- */
 
-/* What stands between the model's verdict and the wire: a DSP that is disabled, its health, its rate cap. Which calls of an
- * ailing DSP are made is drawn by a hash of the auction's id, and their propensity says so. */
+/* What stands between the model's verdict and the wire: a DSP that is disabled, its health, its
+ * rate cap. Which calls of an ailing DSP are made is drawn by a hash of the auction's id, and their
+ * propensity says so. */
 static void apply_caps(struct transaction *t, struct decision *decisions)
 {
     uint64_t now_us = loop_now_us();

@@ -27,7 +27,7 @@ struct fixture {
     struct auction *auction;
     uint64_t now_us, received_us, timer_us;
     uint32_t n_dsps, n_calls, n_cancels, n_finished;
-    bool open[FIXTURE_DSPS_MAX];        /* called, neither answered nor cancelled */
+    bool open[FIXTURE_DSPS_MAX]; /* called, neither answered nor cancelled */
     bool cancelled[FIXTURE_DSPS_MAX];
     uint32_t tmax_ms[FIXTURE_DSPS_MAX]; /* 0 = not called */
     int refuse[FIXTURE_DSPS_MAX];       /* what io.call returns */
@@ -121,7 +121,8 @@ static inline void fixture_request(struct fixture *f, const char *body)
 static inline void fixture_start(struct fixture *f)
 {
     if (f->request.n_imps == 0)
-        fixture_request(f, "{\"id\":\"r\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250}}]}");
+        fixture_request(f,
+                        "{\"id\":\"r\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250}}]}");
     f->auction = auction_create(&f->request, &f->settings, f->dsps, f->n_dsps, f->decisions, &f->io,
                                 f, f->received_us, &f->arena);
     auction_start(f->auction);

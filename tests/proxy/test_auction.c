@@ -96,7 +96,8 @@ static void test_answer_around_the_deadline(void **state)
     static const struct {
         int64_t at_us; /* from the deadline */
         enum auction_outcome expect;
-    } rows[] = {{-1, OUTCOME_BID}, {0, OUTCOME_BID}, {1, OUTCOME_TIMEOUT}, {99999, OUTCOME_TIMEOUT}};
+    } rows[] = {
+        {-1, OUTCOME_BID}, {0, OUTCOME_BID}, {1, OUTCOME_TIMEOUT}, {99999, OUTCOME_TIMEOUT}};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct fixture f;
         fixture_init(&f, 2);
@@ -342,8 +343,10 @@ static void test_deadline_table(void **state)
         struct fixture f;
         char body[256];
         fixture_init(&f, 1);
-        snprintf(body, sizeof(body), "{\"id\":\"r\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250}}]%s%s}",
-                 rows[i].tmax != NULL ? ",\"tmax\":" : "", rows[i].tmax != NULL ? rows[i].tmax : "");
+        snprintf(body, sizeof(body),
+                 "{\"id\":\"r\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250}}]%s%s}",
+                 rows[i].tmax != NULL ? ",\"tmax\":" : "",
+                 rows[i].tmax != NULL ? rows[i].tmax : "");
         fixture_request(&f, body);
         f.settings.timeout_ms = rows[i].timeout_ms;
         f.settings.network_margin_ms = rows[i].margin_ms;
@@ -351,8 +354,8 @@ static void test_deadline_table(void **state)
         f.now_us += rows[i].spent_us;
         fixture_start(&f);
         if (f.tmax_ms[0] != rows[i].expect_tmax_ms ||
-            f.timer_us != (rows[i].expect_timer_us == 0 ? 0
-                                                        : f.received_us + rows[i].expect_timer_us))
+            f.timer_us !=
+                (rows[i].expect_timer_us == 0 ? 0 : f.received_us + rows[i].expect_timer_us))
             fail_msg("row %zu: tmax %u, timer %lld", i, f.tmax_ms[0],
                      (long long)(f.timer_us - f.received_us));
         if (rows[i].expect_tmax_ms == 0) {
@@ -520,7 +523,8 @@ static void test_partly_bad_answer(void **state)
 {
     struct fixture f;
     fixture_init(&f, 1);
-    fixture_request(&f, "{\"id\":\"r\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250},\"bidfloor\":1.5}]}");
+    fixture_request(&f, "{\"id\":\"r\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250},"
+                        "\"bidfloor\":1.5}]}");
     fixture_start(&f);
     fixture_answer(&f, 0, 200,
                    "{\"id\":\"r\",\"seatbid\":[{\"bid\":["
@@ -542,10 +546,12 @@ static void test_partly_bad_answer(void **state)
 
 /* ---- who wins, and the answer ---- */
 
-#define BID(id, imp, price) "{\"id\":\"" id "\",\"impid\":\"" imp "\",\"price\":" price ",\"adm\":\"x\"}"
+#define BID(id, imp, price) \
+    "{\"id\":\"" id "\",\"impid\":\"" imp "\",\"price\":" price ",\"adm\":\"x\"}"
 
-static const char TWO_IMPS[] = "{\"id\":\"r\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250},\"bidfloor\":1},"
-                               "{\"id\":\"2\",\"banner\":{\"w\":300,\"h\":250}}]}";
+static const char TWO_IMPS[] =
+    "{\"id\":\"r\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250},\"bidfloor\":1},"
+    "{\"id\":\"2\",\"banner\":{\"w\":300,\"h\":250}}]}";
 
 static void test_several_imps_and_seats(void **state)
 {
@@ -554,16 +560,17 @@ static void test_several_imps_and_seats(void **state)
     fixture_request(&f, TWO_IMPS);
     fixture_start(&f);
     /* alpha: two seats; its own second bid on imp 1 does not set its price there. */
-    fixture_answer(&f, 0, 200,
-                   "{\"id\":\"r\",\"seatbid\":[{\"seat\":\"s1\",\"bid\":[" BID("a1", "1", "5") ","
-                   BID("a2", "1", "4") "]},{\"seat\":\"s2\",\"bid\":[" BID("a3", "2", "3") "]}]}");
+    fixture_answer(
+        &f, 0, 200,
+        "{\"id\":\"r\",\"seatbid\":[{\"seat\":\"s1\",\"bid\":[" BID("a1", "1", "5") "," BID(
+            "a2", "1", "4") "]},{\"seat\":\"s2\",\"bid\":[" BID("a3", "2", "3") "]}]}");
     fixture_answer(&f, 1, 200, "{\"id\":\"r\",\"seatbid\":[{\"bid\":[" BID("b", "2", "2") "]}]}");
     assert_int_equal(fixture_dsp(&f, 0)->paid_micros, 1000000 + 2010000);
     assert_int_equal(fixture_dsp(&f, 0)->price_micros, 5000000);
     assert_string_equal(
         fixture_response(&f),
-        "{\"id\":\"r\",\"cur\":\"USD\",\"seatbid\":[{\"seat\":\"s1\",\"bid\":[" BID("a1", "1", "1")
-        "]},{\"seat\":\"s2\",\"bid\":[" BID("a3", "2", "2.01") "]}]}");
+        "{\"id\":\"r\",\"cur\":\"USD\",\"seatbid\":[{\"seat\":\"s1\",\"bid\":[" BID(
+            "a1", "1", "1") "]},{\"seat\":\"s2\",\"bid\":[" BID("a3", "2", "2.01") "]}]}");
     fixture_dispose(&f);
 }
 
@@ -574,12 +581,15 @@ static void test_one_seat_wins_both_imps(void **state)
     fixture_request(&f, TWO_IMPS);
     f.settings.second_price = false;
     fixture_start(&f);
-    fixture_answer(&f, 0, 200, "{\"id\":\"r\",\"seatbid\":[{\"bid\":[" BID("a", "1", "2") "]},"
-                               "{\"bid\":[" BID("b", "2", "2.5") "]}]}");
+    fixture_answer(&f, 0, 200,
+                   "{\"id\":\"r\",\"seatbid\":[{\"bid\":[" BID(
+                       "a", "1", "2") "]},"
+                                      "{\"bid\":[" BID("b", "2", "2.5") "]}]}");
     fixture_answer(&f, 1, 204, "");
-    assert_string_equal(fixture_response(&f),
-                        "{\"id\":\"r\",\"cur\":\"USD\",\"seatbid\":[{\"seat\":\"alpha\",\"bid\":["
-                        BID("a", "1", "2") "," BID("b", "2", "2.5") "]}]}");
+    assert_string_equal(
+        fixture_response(&f),
+        "{\"id\":\"r\",\"cur\":\"USD\",\"seatbid\":[{\"seat\":\"alpha\",\"bid\":[" BID(
+            "a", "1", "2") "," BID("b", "2", "2.5") "]}]}");
     fixture_dispose(&f);
 }
 
@@ -597,8 +607,10 @@ static void test_auction_type(void **state)
         struct fixture f;
         char body[256];
         fixture_init(&f, 2);
-        snprintf(body, sizeof(body), "{\"id\":\"r\",\"at\":%s,\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250}}]}",
-                 rows[i].at);
+        snprintf(
+            body, sizeof(body),
+            "{\"id\":\"r\",\"at\":%s,\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250}}]}",
+            rows[i].at);
         fixture_request(&f, body);
         f.settings.second_price = rows[i].second_price;
         fixture_start(&f);
@@ -621,7 +633,9 @@ static void test_ties_are_fair_and_repeatable(void **state)
             struct fixture f;
             char request[256], body[256]; /* the request is borrowed */
             fixture_init(&f, 2);
-            snprintf(request, sizeof(request), "{\"id\":\"r%d\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250}}]}", i);
+            snprintf(request, sizeof(request),
+                     "{\"id\":\"r%d\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250}}]}",
+                     i);
             fixture_request(&f, request);
             fixture_start(&f);
             snprintf(body, sizeof(body), "{\"id\":\"r%d\",\"seatbid\":[{\"bid\":[%s]}]}", i,
@@ -638,7 +652,8 @@ static void test_ties_are_fair_and_repeatable(void **state)
 }
 
 static const char DEALS[] =
-    "{\"id\":\"r\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250},\"bidfloor\":1,\"pmp\":{\"deals\":["
+    "{\"id\":\"r\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250},\"bidfloor\":1,\"pmp\":{"
+    "\"deals\":["
     "{\"id\":\"first\",\"bidfloor\":2,\"at\":1},{\"id\":\"second\",\"bidfloor\":2,\"at\":2},"
     "{\"id\":\"agreed\",\"bidfloor\":2,\"at\":3},{\"id\":\"plain\"}]}}]}";
 
@@ -705,7 +720,8 @@ static void test_groups(void **state)
         fixture_answer(&f, 1, 200, body);
         int won = 0;
         const char *at = fixture_response(&f);
-        const char *alpha = strstr(at, "\"seat\":\"alpha\""), *beta = strstr(at, "\"seat\":\"beta\"");
+        const char *alpha = strstr(at, "\"seat\":\"alpha\""),
+                   *beta = strstr(at, "\"seat\":\"beta\"");
         for (const char *p = alpha; p != NULL && (p = strstr(p + 1, "\"impid\"")) != NULL;)
             won += beta == NULL || beta < alpha || p < beta;
         if (won != rows[i].won)
@@ -736,7 +752,9 @@ static void test_response_passes_bids_on(void **state)
 {
     struct fixture f;
     fixture_init(&f, 1);
-    fixture_request(&f, "{\"id\":\"r\\\"\\u00e9\\n\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250}}]}");
+    fixture_request(
+        &f,
+        "{\"id\":\"r\\\"\\u00e9\\n\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250}}]}");
     fixture_start(&f);
     fixture_answer(
         &f, 0, 200,
@@ -758,10 +776,11 @@ static void test_response_is_json_whatever_is_in_it(void **state)
     struct fixture f;
     fixture_init(&f, 1);
     fixture_start(&f);
-    fixture_answer(&f, 0, 200,
-                   "{\"id\":\"r\",\"bidid\":\"\\\"\\\\\\u0001\",\"seatbid\":[{\"seat\":\"\\\"q\","
-                   "\"bid\":[{\"id\":\"a\",\"impid\":\"1\",\"price\":1,\"adm\":\"\\\"\\u0000\\ud83d"
-                   "\\ude00${AUCTION_BID_ID}\\\\\",\"n\":null,\"burl\":\"${AUCTION_SEAT_ID}\"}]}]}");
+    fixture_answer(
+        &f, 0, 200,
+        "{\"id\":\"r\",\"bidid\":\"\\\"\\\\\\u0001\",\"seatbid\":[{\"seat\":\"\\\"q\","
+        "\"bid\":[{\"id\":\"a\",\"impid\":\"1\",\"price\":1,\"adm\":\"\\\"\\u0000\\ud83d"
+        "\\ude00${AUCTION_BID_ID}\\\\\",\"n\":null,\"burl\":\"${AUCTION_SEAT_ID}\"}]}]}");
     struct bytes out = auction_response(f.auction, &f.arena);
     json_t *root = json_loadb(out.base, out.len, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(root);
@@ -800,9 +819,12 @@ static void test_auction_currency(void **state)
         bool with_rates;
         const char *expect;
     } rows[] = {
-        {"[]", true, "USD"},          {"[\"EUR\",\"USD\"]", true, "USD"},
-        {"[\"EUR\"]", true, "EUR"},   {"[\"CHF\",\"EUR\"]", true, "EUR"},
-        {"[\"CHF\",\"SEK\"]", true, "CHF"}, {"[\"eur\"]", true, "EUR"},
+        {"[]", true, "USD"},
+        {"[\"EUR\",\"USD\"]", true, "USD"},
+        {"[\"EUR\"]", true, "EUR"},
+        {"[\"CHF\",\"EUR\"]", true, "EUR"},
+        {"[\"CHF\",\"SEK\"]", true, "CHF"},
+        {"[\"eur\"]", true, "EUR"},
         {"[\"EUR\"]", false, "EUR"},
     };
     struct currency_rates *c = rates("{\"base\":\"EUR\",\"rates\":{\"USD\":1.25}}");
@@ -810,8 +832,10 @@ static void test_auction_currency(void **state)
         struct fixture f;
         char body[256];
         fixture_init(&f, 0);
-        snprintf(body, sizeof(body), "{\"id\":\"r\",\"cur\":%s,\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250}}]}",
-                 rows[i].cur);
+        snprintf(
+            body, sizeof(body),
+            "{\"id\":\"r\",\"cur\":%s,\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":300,\"h\":250}}]}",
+            rows[i].cur);
         fixture_request(&f, body);
         f.settings.rates = rows[i].with_rates ? c : NULL;
         fixture_start(&f);
@@ -827,8 +851,9 @@ static void test_currencies_are_compared_and_converted(void **state)
     struct currency_rates *c = rates("{\"base\":\"EUR\",\"rates\":{\"USD\":1.25}}");
     struct fixture f;
     fixture_init(&f, 2);
-    fixture_request(&f, "{\"id\":\"r\",\"cur\":[\"USD\",\"EUR\"],\"imp\":[{\"id\":\"1\","
-                        "\"banner\":{\"w\":300,\"h\":250},\"bidfloor\":1,\"bidfloorcur\":\"EUR\"}]}");
+    fixture_request(&f,
+                    "{\"id\":\"r\",\"cur\":[\"USD\",\"EUR\"],\"imp\":[{\"id\":\"1\","
+                    "\"banner\":{\"w\":300,\"h\":250},\"bidfloor\":1,\"bidfloorcur\":\"EUR\"}]}");
     f.settings.rates = c;
     fixture_start(&f);
     /* 4 EUR = 5 USD beats 4.50 USD, pays 4.51 USD = 3.608 EUR. */
@@ -839,10 +864,11 @@ static void test_currencies_are_compared_and_converted(void **state)
     fixture_bid(&f, 1, "1", "4.50");
     assert_int_equal(fixture_dsp(&f, 0)->price_micros, 5000000);
     assert_int_equal(fixture_dsp(&f, 0)->paid_micros, 4510000);
-    assert_string_equal(fixture_response(&f),
-                        "{\"id\":\"r\",\"cur\":\"USD\",\"seatbid\":[{\"seat\":\"alpha\",\"bid\":[{"
-                        "\"id\":\"a\",\"impid\":\"1\",\"price\":4.51,\"adm\":\"3.608 EUR 0.902 3.6\""
-                        "}]}]}");
+    assert_string_equal(
+        fixture_response(&f),
+        "{\"id\":\"r\",\"cur\":\"USD\",\"seatbid\":[{\"seat\":\"alpha\",\"bid\":[{"
+        "\"id\":\"a\",\"impid\":\"1\",\"price\":4.51,\"adm\":\"3.608 EUR 0.902 3.6\""
+        "}]}]}");
     fixture_dispose(&f);
     currency_destroy(c);
 }
@@ -857,10 +883,10 @@ struct report {
 static void report_loss(void *ctx, const struct auction_loss *l)
 {
     struct report *r = ctx;
-    r->len += (size_t)snprintf(r->text + r->len, sizeof(r->text) - r->len, "%u/%.*s/%.*s %s %d %.*s;",
-                               l->dsp, (int)l->imp_id.len, l->imp_id.base, (int)l->bid_id.len,
-                               l->bid_id.base, bid_refusal_name(l->refusal), l->loss_code,
-                               (int)l->lurl.len, l->lurl.base);
+    r->len += (size_t)snprintf(
+        r->text + r->len, sizeof(r->text) - r->len, "%u/%.*s/%.*s %s %d %.*s;", l->dsp,
+        (int)l->imp_id.len, l->imp_id.base, (int)l->bid_id.len, l->bid_id.base,
+        bid_refusal_name(l->refusal), l->loss_code, (int)l->lurl.len, l->lurl.base);
 }
 
 static void report_notice(void *ctx, const struct auction_notice *n)
@@ -882,12 +908,13 @@ static void test_losses(void **state)
     fixture_start(&f);
     fixture_answer(&f, 0, 200,
                    "{\"id\":\"r\",\"seatbid\":[{\"bid\":[{\"id\":\"a\",\"impid\":\"1\",\"price\":5,"
-                   "\"adm\":\"x\"" LURL "},{\"id\":\"b\",\"impid\":\"1\",\"price\":4,\"adm\":\"x\"" LURL
-                   "}]}]}");
+                   "\"adm\":\"x\"" LURL
+                   "},{\"id\":\"b\",\"impid\":\"1\",\"price\":4,\"adm\":\"x\"" LURL "}]}]}");
     fixture_answer(&f, 1, 200,
                    "{\"id\":\"r\",\"seatbid\":[{\"bid\":[{\"id\":\"c\",\"impid\":\"1\",\"price\":3,"
-                   "\"adm\":\"x\"" LURL "},{\"id\":\"d\",\"impid\":\"1\",\"price\":0.5,\"adm\":\"x\""
-                   LURL "},{\"id\":\"e\",\"impid\":\"1\",\"dealid\":\"first\",\"price\":1.5,"
+                   "\"adm\":\"x\"" LURL
+                   "},{\"id\":\"d\",\"impid\":\"1\",\"price\":0.5,\"adm\":\"x\"" LURL
+                   "},{\"id\":\"e\",\"impid\":\"1\",\"dealid\":\"first\",\"price\":1.5,"
                    "\"adm\":\"x\"},{\"id\":\"f\",\"impid\":\"7\",\"price\":1.5,\"adm\":\"x\"}]}]}");
     fixture_answer(&f, 2, 200, "[");
     auction_losses(f.auction, &f.arena, report_loss, &r);
@@ -919,13 +946,14 @@ static void test_notices(void **state)
          * markup is the caller's to call. */
         assert_string_equal(
             fixture_response(&f),
-            fired ? "{\"id\":\"r\",\"cur\":\"USD\",\"seatbid\":[{\"seat\":\"alpha\",\"bid\":[{"
-                    "\"id\":\"a\",\"impid\":\"1\",\"price\":1,\"adm\":\"x\"},{\"nurl\":\"m\",\"id\":"
-                    "\"b\",\"impid\":\"2\",\"price\":0.01}]}]}"
-                  : "{\"id\":\"r\",\"cur\":\"USD\",\"seatbid\":[{\"seat\":\"alpha\",\"bid\":[{"
-                    "\"nurl\":\"n1\",\"id\":\"a\",\"impid\":\"1\",\"price\":1,\"adm\":\"x\",\"burl\":"
-                    "\"b0${AUCTION_IMP_TS}\"},{\"nurl\":\"m\",\"id\":\"b\",\"impid\":\"2\","
-                    "\"price\":0.01}]}]}");
+            fired
+                ? "{\"id\":\"r\",\"cur\":\"USD\",\"seatbid\":[{\"seat\":\"alpha\",\"bid\":[{"
+                  "\"id\":\"a\",\"impid\":\"1\",\"price\":1,\"adm\":\"x\"},{\"nurl\":\"m\",\"id\":"
+                  "\"b\",\"impid\":\"2\",\"price\":0.01}]}]}"
+                : "{\"id\":\"r\",\"cur\":\"USD\",\"seatbid\":[{\"seat\":\"alpha\",\"bid\":[{"
+                  "\"nurl\":\"n1\",\"id\":\"a\",\"impid\":\"1\",\"price\":1,\"adm\":\"x\",\"burl\":"
+                  "\"b0${AUCTION_IMP_TS}\"},{\"nurl\":\"m\",\"id\":\"b\",\"impid\":\"2\","
+                  "\"price\":0.01}]}]}");
         fixture_dispose(&f);
     }
 }
@@ -942,20 +970,24 @@ static void test_seatnonbid(void **state)
     fixture_start(&f);
     fixture_answer(&f, 3, 200, "{\"id\":\"r\",\"nbr\":8}");
     fixture_answer(&f, 4, 500, "");
-    fixture_answer(&f, 5, 200, "{\"id\":\"r\",\"seatbid\":[{\"bid\":[" BID("a", "1", "5") ","
-                               BID("b", "2", "1") "," BID("c", "1", "0.5") "]}]}");
+    fixture_answer(&f, 5, 200,
+                   "{\"id\":\"r\",\"seatbid\":[{\"bid\":[" BID("a", "1", "5") "," BID(
+                       "b", "2", "1") "," BID("c", "1", "0.5") "]}]}");
     fixture_answer(&f, 6, 200, "{\"id\":\"r\",\"seatbid\":[{\"bid\":[" BID("d", "2", "2") "]}]}");
     struct bytes list = auction_seatnonbid(f.auction, &f.arena);
-#define BOTH(seat, code)                                                                           \
-    "{\"seat\":\"" seat "\",\"nonbid\":[{\"impid\":\"1\",\"statuscode\":" code                     \
+#define BOTH(seat, code)                                                       \
+    "{\"seat\":\"" seat "\",\"nonbid\":[{\"impid\":\"1\",\"statuscode\":" code \
     "},{\"impid\":\"2\",\"statuscode\":" code "}]}"
     assert_string_equal(
         fixture_text(&f, list),
         "[" BOTH("alpha", "203") "," BOTH("beta", "510") "," BOTH("gamma", "202") "," BOTH(
             "delta", "8") "," BOTH("epsilon", "100") ","
-        "{\"seat\":\"zeta\",\"nonbid\":[{\"impid\":\"2\",\"statuscode\":500},"
-        "{\"impid\":\"1\",\"statuscode\":301}]},"
-        "{\"seat\":\"eta\",\"nonbid\":[{\"impid\":\"1\",\"statuscode\":0}]}," BOTH("theta", "514") "]");
+                                                     "{\"seat\":\"zeta\",\"nonbid\":[{\"impid\":"
+                                                     "\"2\",\"statuscode\":500},"
+                                                     "{\"impid\":\"1\",\"statuscode\":301}]},"
+                                                     "{\"seat\":\"eta\",\"nonbid\":[{\"impid\":"
+                                                     "\"1\",\"statuscode\":0}]}," BOTH("theta",
+                                                                                       "514") "]");
     fixture_dispose(&f);
 }
 

@@ -100,8 +100,8 @@ static void test_currency_convert(void **state)
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         int64_t out = -1;
-        bool ok = currency_convert(c, rows[i].micros, bytes_of(rows[i].from), bytes_of(rows[i].to),
-                                   &out);
+        bool ok =
+            currency_convert(c, rows[i].micros, bytes_of(rows[i].from), bytes_of(rows[i].to), &out);
         if (ok != (rows[i].expect != -1) || out != rows[i].expect)
             fail_msg("row %zu: %d, %lld", i, ok, (long long)out);
     }

@@ -1,4 +1,5 @@
-/* A DSP that fails is cut back, probed, restored; one that is too slow for what is left is known to be. */
+/* A DSP that fails is cut back, probed, restored; one that is too slow for what is left is known to
+ * be. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -86,8 +87,10 @@ static void test_quick_latency_is_the_low_quantile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_failing_is_cut_back_gradually), cmocka_unit_test(test_recovers_by_doubling),
-        cmocka_unit_test(test_some_failures_change_nothing),  cmocka_unit_test(test_few_calls_count_in_the_end),
+        cmocka_unit_test(test_failing_is_cut_back_gradually),
+        cmocka_unit_test(test_recovers_by_doubling),
+        cmocka_unit_test(test_some_failures_change_nothing),
+        cmocka_unit_test(test_few_calls_count_in_the_end),
         cmocka_unit_test(test_quick_latency_is_the_low_quantile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,9 +152,13 @@ static void test_text_add_json(void **state)
 static void test_text_add_base64(void **state)
 {
     /* RFC 4648 section 10 */
-    static const char *const rows[][2] = {{"", ""},          {"f", "Zg=="},     {"fo", "Zm8="},
-                                          {"foo", "Zm9v"},   {"foob", "Zm9vYg=="},
-                                          {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"},
+    static const char *const rows[][2] = {{"", ""},
+                                          {"f", "Zg=="},
+                                          {"fo", "Zm8="},
+                                          {"foo", "Zm9v"},
+                                          {"foob", "Zm9vYg=="},
+                                          {"fooba", "Zm9vYmE="},
+                                          {"foobar", "Zm9vYmFy"},
                                           {"\xfb\xff", "+/8="}};
     struct arena arena = {0};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
