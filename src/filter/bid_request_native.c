@@ -137,19 +137,16 @@ static void native_asset(struct native *n)
         scan_fault(in, "must be only one of title, img, video and data", "assets[%u]", n->asset);
 }
 
-/* The subtypes of a context, which are its tens: content-centric 10-15, social 20-22, product
- * 30-32. */
+/* A context's subtypes are its tens: content-centric 10-15, social 20-22, product 30-32; an
+ * exchange's own context may have any of them. Without a context there is nothing to belong to. */
 static bool is_subtype_of(int32_t subtype, int32_t context)
 {
     static const int32_t last[] = {0, 15, 22, 32};
-    if (subtype == 0 || subtype >= 500)
+    if (subtype == 0 || subtype >= 500 || context == 0)
         return true;
-    if (context < 1 || context > 3)
-        return subtype >= 10 && context != 0;
-    return subtype >= context * 10 && subtype <= last[context];
+    int32_t tens = subtype / 10;
+    return tens >= 1 && tens <= 3 && subtype <= last[tens] && (context >= 500 || context == tens);
 }
-
-static void native_members(struct native *n, bool wrapped);
 
 static void native_top_member(struct native *n, struct bytes key, int32_t *context,
                               int32_t *subtype, uint32_t *assets)

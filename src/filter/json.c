@@ -31,6 +31,9 @@ __attribute__((noinline, cold)) static bool fault(struct json *j, const char *p,
     return false;
 }
 
+static const char end_in_object[] = "the text ends inside an object";
+static const char end_in_array[] = "the text ends inside an array";
+
 /* ---- lexemes --------------------------------------------------------------------------------- */
 
 static inline bool is_space(char c)
@@ -299,7 +302,7 @@ bool json_next_key(struct json *j, struct bytes *key)
     assert(j->depth > 0);
     const char *p = skip_space(j->at, j->end);
     if (p == j->end)
-        return fault(j, p, "the text ends inside an object");
+        return fault(j, p, end_in_object);
     if (*p == '}')
         return leave(j, p + 1);
     if (!j->first) {
@@ -324,7 +327,7 @@ bool json_next_element(struct json *j)
     assert(j->depth > 0);
     const char *p = skip_space(j->at, j->end);
     if (p == j->end)
-        return fault(j, p, "the text ends inside an array");
+        return fault(j, p, end_in_array);
     if (*p == ']')
         return leave(j, p + 1);
     if (!j->first) {
@@ -383,7 +386,7 @@ static const char *container_end(struct json *j, const char *p)
     uint64_t kinds[JSON_DEPTH_MAX / 64] = {0};
     uint32_t open = 0;
     struct bytes key;
-    bool escaped;
+    bool escaped = false;
     for (;;) {
         /* A value is due at p. */
         if (p == end)
@@ -396,7 +399,9 @@ static const char *container_end(struct json *j, const char *p)
             kinds[open / 64] = object ? kinds[open / 64] | bit : kinds[open / 64] & ~bit;
             open++;
             p = skip_space(p + 1, end);
-            if (p == end || *p != (object ? '}' : ']')) {
+            if (p == end)
+                return fault_at(j, p, object ? end_in_object : end_in_array);
+            if (*p != (object ? '}' : ']')) {
                 if (object && (p = key_end(j, p, &key, &escaped)) == NULL)
                     return NULL;
                 p = skip_space(p, end);
@@ -417,7 +422,7 @@ static const char *container_end(struct json *j, const char *p)
                 break;
             }
             if (p == end)
-                return fault_at(j, p, "the text ends inside an object or array");
+                return fault_at(j, p, object ? end_in_object : end_in_array);
             if (*p != (object ? '}' : ']'))
                 return fault_at(j, p, object ? "expected ',' or '}'" : "expected ',' or ']'");
             p++;

@@ -379,6 +379,7 @@ const char *rule_name(enum rule_result r)
         [RULE_SIZE] = "size",       [RULE_USER_ID] = "user_id", [RULE_CONSENT] = "consent",
         [RULE_CHANNEL] = "channel", [RULE_DEALS] = "deals",     [RULE_FLOOR] = "floor",
         [RULE_DOMAIN] = "domain",   [RULE_SEAT] = "seat",       [RULE_CURRENCY] = "currency",
+        [RULE_TMAX] = "tmax",
     };
     assert((unsigned)r < RULE_COUNT);
     return NAMES[r];

@@ -21,6 +21,7 @@ enum rule_result {
     RULE_DOMAIN,
     RULE_SEAT,     /* wseat/bseat of the request exclude all of the DSP's seats */
     RULE_CURRENCY, /* cur of the request has none of the DSP's currencies */
+    RULE_TMAX, /* the time that is left is less than it ever needs; found by the proxy, not here */
     RULE_COUNT
 };
 const char *rule_name(enum rule_result r); /* "country", ... */

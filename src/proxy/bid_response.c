@@ -20,19 +20,19 @@ struct reader {
 /* A string's text; any other type counts as absent. */
 static void take_string(struct reader *r, struct bytes *out)
 {
-    if (json_peek(&r->json) != JSON_STRING) {
+    if (json_peek(&r->json) != JSON_IS_STRING) {
         json_skip(&r->json, NULL);
         return;
     }
     struct bytes raw;
-    bool escaped;
-    if (json_string(&r->json, &raw, &escaped))
+    bool escaped = false;
+    if (json_text(&r->json, &raw, &escaped))
         *out = escaped ? json_unescape(raw, r->arena) : raw;
 }
 
 static void take_int(struct reader *r, int32_t *out)
 {
-    if (json_peek(&r->json) != JSON_NUMBER) {
+    if (json_peek(&r->json) != JSON_IS_NUMBER) {
         json_skip(&r->json, NULL);
         return;
     }
@@ -44,7 +44,7 @@ static void take_int(struct reader *r, int32_t *out)
 
 static void take_price(struct reader *r, int64_t *out)
 {
-    if (json_peek(&r->json) != JSON_NUMBER) {
+    if (json_peek(&r->json) != JSON_IS_NUMBER) {
         json_skip(&r->json, NULL);
         return;
     }
@@ -57,13 +57,13 @@ static void take_price(struct reader *r, int64_t *out)
 static void take_list(struct reader *r, struct bytes *out)
 {
     enum json_type type = json_peek(&r->json);
-    bool usable = type == JSON_ARRAY || type == JSON_STRING;
+    bool usable = type == JSON_IS_ARRAY || type == JSON_IS_STRING;
     json_skip(&r->json, usable ? out : NULL);
 }
 
 static void take_adm(struct reader *r, struct bid *bid)
 {
-    if (json_peek(&r->json) == JSON_OBJECT)
+    if (json_peek(&r->json) == JSON_IS_OBJECT)
         bid->markup_object = json_skip(&r->json, NULL);
     else
         take_string(r, &bid->adm);
@@ -185,7 +185,7 @@ static void read_bid(struct reader *r)
     struct bid *bid = new_bid(r);
     if (bid == NULL) {
         json_skip(&r->json, NULL);
-    } else if (json_peek(&r->json) != JSON_OBJECT) {
+    } else if (json_peek(&r->json) != JSON_IS_OBJECT) {
         bid->malformed = true;
         json_skip(&r->json, &bid->json);
     } else {
@@ -198,7 +198,7 @@ static void read_bid(struct reader *r)
 /* Stands for something in the bids' place that is not even an array or an object. */
 static void read_odd(struct reader *r)
 {
-    if (json_peek(&r->json) != JSON_NULL) {
+    if (json_peek(&r->json) != JSON_IS_NULL) {
         struct bid *bid = new_bid(r);
         if (bid != NULL)
             bid->malformed = true;
@@ -208,7 +208,7 @@ static void read_odd(struct reader *r)
 
 static void read_bids(struct reader *r)
 {
-    if (json_peek(&r->json) != JSON_ARRAY) {
+    if (json_peek(&r->json) != JSON_IS_ARRAY) {
         read_odd(r);
         return;
     }
@@ -219,7 +219,7 @@ static void read_bids(struct reader *r)
 
 static void read_seatbid(struct reader *r)
 {
-    if (json_peek(&r->json) != JSON_OBJECT) {
+    if (json_peek(&r->json) != JSON_IS_OBJECT) {
         read_odd(r);
         return;
     }
@@ -248,8 +248,8 @@ static void read_seatbid(struct reader *r)
 static void read_seatbids(struct reader *r)
 {
     enum json_type type = json_peek(&r->json);
-    if (type != JSON_ARRAY) {
-        if (type != JSON_NULL)
+    if (type != JSON_IS_ARRAY) {
+        if (type != JSON_IS_NULL)
             r->wrong_type = true;
         json_skip(&r->json, NULL);
         return;
@@ -275,7 +275,7 @@ static void read_response(struct reader *r)
             take_int(r, &nbr);
         } else if (json_key_is(key, "cur")) {
             enum json_type type = json_peek(&r->json);
-            r->out->cur_odd = type != JSON_STRING && type != JSON_NULL;
+            r->out->cur_odd = type != JSON_IS_STRING && type != JSON_IS_NULL;
             take_string(r, &r->out->cur);
         } else {
             json_skip(&r->json, NULL);
@@ -292,7 +292,7 @@ bool bid_response_read(struct bid_response *out, struct bytes body, struct arena
     *out = (struct bid_response){.nbr = -1};
     struct reader r = {.arena = arena, .out = out};
     json_begin(&r.json, (struct bytes){copy, body.len});
-    if (json_peek(&r.json) == JSON_OBJECT) {
+    if (json_peek(&r.json) == JSON_IS_OBJECT) {
         read_response(&r);
         if (json_finish(&r.json) && !r.wrong_type)
             return true;
@@ -326,10 +326,10 @@ static bool strings_next(struct strings *s, struct bytes *out)
             s->done = true;
         else if (!json_next_element(&s->json))
             return false;
-        if (json_peek(&s->json) == JSON_STRING) {
+        if (json_peek(&s->json) == JSON_IS_STRING) {
             struct bytes raw;
             bool escaped;
-            if (!json_string(&s->json, &raw, &escaped))
+            if (!json_text(&s->json, &raw, &escaped))
                 return false;
             *out = escaped ? json_unescape(raw, s->arena) : raw;
             return true;

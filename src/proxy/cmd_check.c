@@ -22,13 +22,16 @@ int cmd_check(int argc, char **argv)
          "print every configuration key, with bounds and defaults", 0, 0, false},
     };
     const struct cli_command command = {
-        "check",
-        "Validates a configuration and all that it names: model, geo database, rates, domain "
-        "lists.",
-        "--config FILE",
-        "Exit status 0: serve would take it. 1: one line says what is wrong, and where.",
-        options,
-        sizeof(options) / sizeof(options[0])};
+        .name = "check",
+        .summary =
+            "Validates a configuration and all that it names: model, geo database, rates, domain "
+            "lists.",
+        .usage = "--config FILE",
+        .epilogue =
+            "Exit status 0: serve would take it. 1: one line says what is wrong, and where.",
+        .options = options,
+        .n_options = sizeof(options) / sizeof(options[0]),
+    };
     int status = cli_parse(&command, argc, argv);
     if (status != CLI_RUN)
         return status;

@@ -234,15 +234,19 @@ int cmd_evaluate(int argc, char **argv)
         {"json", CLI_FLAG, &json, NULL, "one JSON document", 0, 0, false},
     };
     const struct cli_command command = {
-        "evaluate",
-        "Shows per DSP what a model would have kept (recall) and withheld on captured traffic.",
-        "--capture PATH... --model FILE [--recall R] [--json]",
-        "Judge a model on traffic later than its training window ('bidsieve inspect' shows it), "
-        "and on captures that\n"
-        "were sent without a filter or with exploration: what was withheld for certain has no "
-        "outcome to judge by.",
-        options,
-        sizeof(options) / sizeof(options[0])};
+        .name = "evaluate",
+        .summary =
+            "Shows per DSP what a model would have kept (recall) and withheld on captured traffic.",
+        .usage = "--capture PATH... --model FILE [--recall R] [--json]",
+        .epilogue =
+            "Judge a model on traffic later than its training window ('bidsieve inspect' shows "
+            "it), "
+            "and on captures that\n"
+            "were sent without a filter or with exploration: what was withheld for certain has no "
+            "outcome to judge by.",
+        .options = options,
+        .n_options = sizeof(options) / sizeof(options[0]),
+    };
     int status = cli_parse(&command, argc, argv);
     if (status != CLI_RUN) {
         cli_list_dispose(&capture);

@@ -62,12 +62,12 @@ int cmd_inspect(int argc, char **argv)
         {"json", CLI_FLAG, &json, NULL, "the whole metadata as one JSON document", 0, 0, false},
     };
     const struct cli_command command = {
-        "inspect",
-        "Shows a model file: schema, training window, metrics, recall curve per DSP.",
-        "--model FILE [--json]",
-        NULL,
-        options,
-        sizeof(options) / sizeof(options[0])};
+        .name = "inspect",
+        .summary = "Shows a model file: schema, training window, metrics, recall curve per DSP.",
+        .usage = "--model FILE [--json]",
+        .options = options,
+        .n_options = sizeof(options) / sizeof(options[0]),
+    };
     int status = cli_parse(&command, argc, argv);
     if (status != CLI_RUN)
         return status;

@@ -102,14 +102,17 @@ int cmd_score(int argc, char **argv)
          0, false},
     };
     const struct cli_command command = {
-        "score",
-        "Reads capture records on stdin; prints for each the p, threshold and verdict per DSP.",
-        "--model FILE < records.ndjson",
-        "A record that names no DSPs (\"dsps\":[]) is scored for all DSPs of the model. A DSP that "
-        "the model does not\n"
-        "know, or that has no provable threshold, is sent: the filter fails open.",
-        options,
-        sizeof(options) / sizeof(options[0])};
+        .name = "score",
+        .summary =
+            "Reads capture records on stdin; prints for each the p, threshold and verdict per DSP.",
+        .usage = "--model FILE < records.ndjson",
+        .epilogue = "A record that names no DSPs (\"dsps\":[]) is scored for all DSPs of the "
+                    "model. A DSP that "
+                    "the model does not\n"
+                    "know, or that has no provable threshold, is sent: the filter fails open.",
+        .options = options,
+        .n_options = sizeof(options) / sizeof(options[0]),
+    };
     int status = cli_parse(&command, argc, argv);
     if (status != CLI_RUN)
         return status;

@@ -185,15 +185,18 @@ int cmd_train(int argc, char **argv)
         {"json", CLI_FLAG, &json, NULL, "report as one JSON document", 0, 0, false},
     };
     const struct cli_command command = {
-        "train",
-        "Learns P(bid | request, DSP) from captured traffic and writes a model with a recall curve "
-        "per DSP.",
-        "--capture PATH... --out MODEL [options]",
-        "  bidsieve train --capture capture/ --out model.safetensors\n"
-        "Bring your own logs: docs/capture.md has the record; only ts, request and dsps are "
-        "required.",
-        options,
-        sizeof(options) / sizeof(options[0])};
+        .name = "train",
+        .summary = "Learns P(bid | request, DSP) from captured traffic and writes a model with a "
+                   "recall curve "
+                   "per DSP.",
+        .usage = "--capture PATH... --out MODEL [options]",
+        .epilogue =
+            "  bidsieve train --capture capture/ --out model.safetensors\n"
+            "Bring your own logs: docs/capture.md has the record; only ts, request and dsps are "
+            "required.",
+        .options = options,
+        .n_options = sizeof(options) / sizeof(options[0]),
+    };
     int status = cli_parse(&command, argc, argv);
     if (status != CLI_RUN) {
         cli_list_dispose(&capture);

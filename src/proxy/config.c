@@ -11,6 +11,7 @@
 
 #include "proxy/config_keys.h"
 #include "proxy/config_value.h"
+#include "proxy/pem.h"
 
 enum { FILE_BYTES_MAX = 64 << 20, PATH_SIZE = 256 };
 
@@ -294,6 +295,10 @@ static int check_process(struct config_reader *r, const struct config *c)
 {
     if ((c->listen.tls_certificate == NULL) != (c->listen.tls_key == NULL))
         return config_fail(r, "listen.tls", "certificate and key must be given together");
+    struct error why = {""};
+    if (c->listen.tls_certificate != NULL &&
+        pem_check_pair(c->listen.tls_certificate, c->listen.tls_key, &why) != 0)
+        return config_fail(r, "listen.tls", "%s", why.text);
     if (c->admin.port != 0 && c->admin.port == c->listen.port &&
         (is_any(c->admin.host) || is_any(c->listen.host) ||
          strcmp(c->admin.host, c->listen.host) == 0))

@@ -30,10 +30,10 @@ struct config_key {
     size_t offset, size; /* of the field in struct config or struct config_dsp */
     double min, max;     /* numbers: both inclusive unless above_min; money in whole units */
     bool above_min;
-    bool optional; /* null is allowed: none; takes back what `defaults` said */
-    bool secret;   /* its value is never shown */
-    bool domains;  /* KEY_SET: entries are domains, and made alike */
-    bool readable; /* KEY_FILE: must be readable now */
+    bool optional;    /* null is allowed: none; takes back what `defaults` said */
+    bool secret;      /* its value is never shown */
+    bool domains;     /* KEY_SET: entries are domains, and made alike */
+    bool authorities; /* KEY_FILE: PEM certificates */
     unsigned first_bit;
     const char *words;                      /* "on|shadow|off" */
     const char *(*check)(const char *text); /* NULL = good, else what it must be */

@@ -3,11 +3,11 @@
 #include "proxy/config_value.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "proxy/pem.h"
 
 enum { LIST_MAX = 100000, HEADERS_MAX = 32, HEADER_VALUE_MAX = 4096, SIDE_MAX = 10000 };
 
@@ -32,6 +32,7 @@ void config_reader_dispose(struct config_reader *r)
     for (size_t i = 0; i < r->sets_n; i++)
         free(r->sets[i].file);
     free(r->sets);
+    free(r->authorities);
     free(r->folder);
 }
 
@@ -180,15 +181,26 @@ static char *resolve(const struct config_reader *r, const char *name)
     return path;
 }
 
+/* Often every DSP inherits the same bundle, and it is long: looked at once. */
+static int check_authorities(struct config_reader *r, const char *path, const char *file)
+{
+    struct error why = {""};
+    if (r->authorities != NULL && strcmp(r->authorities, file) == 0)
+        return 0;
+    if (pem_check_authorities(file, &why) != 0)
+        return config_fail(r, path, "%s", why.text);
+    free(r->authorities);
+    r->authorities = copy_text(file);
+    return 0;
+}
+
 static int read_file_name(struct config_reader *r, const struct config_key *k, const char *path,
                           const json_t *value, char **out)
 {
     if (!json_is_string(value) || json_string_length(value) == 0)
         return refuse(r, k, path, value, "a file name or null");
     *out = resolve(r, json_string_value(value));
-    if (k->readable && access(*out, R_OK) != 0)
-        return config_fail(r, path, "%s: %s", *out, strerror(errno));
-    return 0;
+    return k->authorities ? check_authorities(r, path, *out) : 0;
 }
 
 /* ---- lists of words ---- */
@@ -285,7 +297,8 @@ static struct string_set *find_set(const struct config_reader *r, const json_t *
 {
     for (size_t i = 0; i < r->sets_n; i++) {
         const struct config_set *s = &r->sets[i];
-        if (list != NULL ? s->list == list : s->file != NULL && strcmp(s->file, file) == 0)
+        bool same_file = file != NULL && s->file != NULL && strcmp(s->file, file) == 0;
+        if (list != NULL ? s->list == list : same_file)
             return s->set;
     }
     return NULL;

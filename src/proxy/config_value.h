@@ -20,6 +20,7 @@ struct config_reader {
     struct config *config; /* owns the sets */
     struct config_set *sets;
     size_t sets_n, sets_size;
+    char *authorities; /* the file that was checked last */
     struct error *err;
 };
 

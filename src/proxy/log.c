@@ -3,7 +3,7 @@
  * each write of at most PIPE_BUF bytes, so that a pipe nobody reads cannot hold it beyond a stop.
  *
  * Repeats are counted by call site, which its format string's address names, in a small table that
- * forgets: two sites in one slot displace each other, which at worst lets more lines through. */
+ * forgets the oldest: with more sites at once than it holds, more lines come through. */
 #include "proxy/log.h"
 
 #include <errno.h>
@@ -15,8 +15,6 @@
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "hash.h"
 
 enum { QUEUE_BYTES_DEFAULT = 1 << 20, QUEUE_BYTES_MIN = 2 * (LOG_LINE_MAX + 1) };
 enum { SITES = 64, STOP_WAIT_MS = 1000, WINDOW_US = 1000000 };
@@ -234,18 +232,30 @@ static void tell_losses(struct log *l, bool all)
             continue; /* without room now; drain makes some */
         char text[100];
         snprintf(text, sizeof(text),
-                 "%llu lines of the %s log were dropped: it is not read fast "
-                 "enough",
+                 "%llu lines of the %s log were dropped: it is not read fast enough",
                  (unsigned long long)lost, i == 0 ? "error" : "access");
         sinks[i]->dropped_told = sinks[i]->dropped;
         enqueue_message(l, LOG_WARN, text);
     }
 }
 
+/* The site's place, or that of the one that began its window longest ago. */
+static struct site *find_site(struct log *l, const char *format)
+{
+    struct site *oldest = &l->sites[0];
+    for (size_t i = 0; i < SITES; i++) {
+        if (l->sites[i].format == format)
+            return &l->sites[i];
+        if (l->sites[i].window_us < oldest->window_us)
+            oldest = &l->sites[i];
+    }
+    return oldest;
+}
+
 /* False = one of too many; counted. */
 static bool admit(struct log *l, enum log_level level, const char *format, const char *message)
 {
-    struct site *site = &l->sites[hash_mix((uint64_t)(uintptr_t)format) % SITES];
+    struct site *site = find_site(l, format);
     uint64_t now = l->now_us();
     if (site->format != format || now - site->window_us >= WINDOW_US) {
         tell_cut(l, site);

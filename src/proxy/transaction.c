@@ -139,11 +139,15 @@ static int read_body(struct transaction *t, const char **reason)
         *reason = "content-encoding must be gzip or identity";
         return 415;
     }
-    switch (gunzip_run(t->worker->gunzip, t->request.body,
-                       t->view->snapshot->config->limits.body_bytes_max, &t->arena,
-                       &t->request.body)) {
-    case GUNZIP_OK:
+    struct bytes inflated;
+    switch (gunzip_body(t->worker->gunzip, t->request.body,
+                        t->view->snapshot->config->limits.body_bytes_max, &inflated)) {
+    case GUNZIP_OK: {
+        char *own = arena_alloc(&t->arena, inflated.len);
+        memcpy(own, inflated.base, inflated.len);
+        t->request.body = (struct bytes){own, inflated.len};
         return 0;
+    }
     case GUNZIP_TOO_LARGE:
         *reason = "the inflated body is larger than limits.body_bytes_max";
         return 413;

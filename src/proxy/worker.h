@@ -4,9 +4,9 @@
 #define PROXY_WORKER_H
 
 #include "proxy/dsp_link.h"
-#include "proxy/gunzip.h"
 #include "proxy/log.h"
 #include "proxy/metrics.h"
+#include "proxy/net/gunzip.h"
 #include "proxy/net/server.h"
 #include "proxy/snapshot.h"
 #include "proxy/text.h"

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 #include <math.h>
+#include <openssl/pem.h>
 #include <sys/stat.h>
 
 #include "files.h"
@@ -258,7 +259,21 @@ static const struct fault {
     {"{'listen':{'tls':{'certificate':'config.json'}}}",
      "config.json: listen.tls: certificate and key must be given together"},
     {"{'listen':{'tls':{'certificate':'none.pem','key':'config.json'}}}",
-     "config.json: listen.tls.certificate: none.pem: No such file or directory"},
+     "config.json: listen.tls: none.pem: No such file or directory"},
+    {"{'listen':{'tls':{'certificate':'cert.pem','key':'none.pem'}}}",
+     "config.json: listen.tls: none.pem: No such file or directory"},
+    {"{'listen':{'tls':{'certificate':'config.json','key':'key.pem'}}}",
+     "config.json: listen.tls: config.json: holds no usable PEM certificate"},
+    {"{'listen':{'tls':{'certificate':'cert.pem','key':'cert.pem'}}}",
+     "config.json: listen.tls: cert.pem: is not the certificate's private key in PEM, without a "
+     "passphrase"},
+    {"{'listen':{'tls':{'certificate':'cert.pem','key':'other.pem'}}}",
+     "config.json: listen.tls: other.pem: is not the certificate's private key in PEM, without a "
+     "passphrase"},
+    {DSP(",'tls':{'ca_file':'key.pem'}"), "config.json: dsps[0].tls.ca_file: key.pem: holds no PEM "
+                                          "certificate"},
+    {"{'defaults':{'tls':{'ca_file':'config.json'}}}",
+     "config.json: defaults.tls.ca_file: config.json: holds no PEM certificate"},
     {DSP(",'tls':{'ca_file':'none.pem'}"),
      "config.json: dsps[0].tls.ca_file: none.pem: No such file or directory"},
     {"{'listen':{'port':9000},'admin':{'port':9000}}",
@@ -277,6 +292,35 @@ static const struct fault {
     {"{'capture':{'directory_bytes_max':4096}}", "config.json: capture.directory_bytes_max: must "
                                                  "be 0 or hold two segments, 536870912, not 4096"},
 };
+
+/* A certificate that signs itself, and its key. */
+static void write_pair(const char *certificate, const char *key)
+{
+    EVP_PKEY *pair = EVP_EC_gen("P-256");
+    X509 *x = X509_new();
+    X509_set_version(x, X509_VERSION_3);
+    X509_gmtime_adj(X509_getm_notBefore(x), 0);
+    X509_gmtime_adj(X509_getm_notAfter(x), 3600);
+    X509_set_pubkey(x, pair);
+    X509_sign(x, pair, EVP_sha256());
+    FILE *out = fopen(certificate, "w");
+    PEM_write_X509(out, x);
+    fclose(out);
+    out = fopen(key, "w");
+    PEM_write_PrivateKey(out, pair, NULL, NULL, 0, NULL, NULL);
+    fclose(out);
+    X509_free(x);
+    EVP_PKEY_free(pair);
+}
+
+static int enter(void **state)
+{
+    if (files_enter(state) != 0)
+        return -1;
+    write_pair("other-cert.pem", "other.pem");
+    write_pair("cert.pem", "key.pem");
+    return 0;
+}
 
 static void test_load_faults(void **state)
 {
@@ -510,11 +554,11 @@ static void test_load_defaults_of_process(void **state)
 static void test_load_whole_process(void **state)
 {
     mkdir("sub", 0700);
-    files_write_json("sub/cert.pem", "x");
+    write_pair("sub/cert.pem", "sub/key.pem");
     files_write_json(
         "sub/config.json",
         "{'listen':{'host':'::1','port':1,'threads':2,'connections_max':3,'idle_timeout_ms':40,"
-        "'write_timeout_ms':50,'tls':{'certificate':'cert.pem','key':'cert.pem'}},"
+        "'write_timeout_ms':50,'tls':{'certificate':'cert.pem','key':'key.pem'}},"
         "'admin':{'host':'10.0.0.1','port':6,'token':'s3cret/+='},"
         "'auction':{'type':'first_price','currency':'EUR','increment':0.0000015,'timeout_ms':7,"
         "'network_margin_ms':5,'currency_rates':'/etc/rates.json'},"
@@ -535,7 +579,7 @@ static void test_load_whole_process(void **state)
     assert_int_equal(c->listen.idle_timeout_ms, 40);
     assert_int_equal(c->listen.write_timeout_ms, 50);
     assert_string_equal(c->listen.tls_certificate, "sub/cert.pem");
-    assert_string_equal(c->listen.tls_key, "sub/cert.pem");
+    assert_string_equal(c->listen.tls_key, "sub/key.pem");
     assert_string_equal(c->admin.host, "10.0.0.1");
     assert_int_equal(c->admin.port, 6);
     assert_string_equal(c->admin.token, "s3cret/+=");
@@ -569,6 +613,7 @@ static void test_load_whole_process(void **state)
     assert_int_equal(c->stop_timeout_ms, 13);
     config_destroy(c);
     unlink("sub/cert.pem");
+    unlink("sub/key.pem");
     unlink("sub/config.json");
     rmdir("sub");
 }
@@ -613,7 +658,7 @@ static void test_load_whole_dsp(void **state)
         DSP(",'enabled':false,'filter':'shadow','recall_target':0.5,'threshold':0.25,"
             "'explore':1,'qps_max':2.5,'timeout_ms':3,'connections_max':4,"
             "'connect_timeout_ms':5,'secondary':true,'gzip':true,"
-            "'tls':{'verify':false,'ca_file':'config.json'},"
+            "'tls':{'verify':false,'ca_file':'cert.pem'},"
             "'headers':{'X-Key':'k\\u0009v','x-empty':''},'openrtb_version':'2.5',"
             "'default_currency':'JPY',"
             "'rules':{'countries':['USA','XKX'],'media':['video','native'],"
@@ -632,7 +677,7 @@ static void test_load_whole_dsp(void **state)
     assert_int_equal(d->connections_max, 4);
     assert_int_equal(d->connect_timeout_ms, 5);
     assert_true(d->secondary && d->gzip && !d->tls_verify);
-    assert_string_equal(d->tls_ca_file, "config.json");
+    assert_string_equal(d->tls_ca_file, "cert.pem");
     assert_string_equal(d->headers[0], "X-Key: k\tv");
     assert_string_equal(d->headers[1], "x-empty: ");
     assert_null(d->headers[2]);
@@ -664,7 +709,7 @@ static void test_load_inherits_key_by_key(void **state)
     files_write_json("list.txt", "one.example\n");
     struct config *c = load(
         "{'defaults':{'filter':'off','threshold':0.5,'timeout_ms':42,'headers':{'A':'1','B':'2'},"
-        "'tls':{'verify':false,'ca_file':'list.txt'},"
+        "'tls':{'verify':false,'ca_file':'cert.pem'},"
         "'rules':{'countries':['USA'],'sizes':['1x1'],'media':['video'],'domains_file':'list.txt',"
         "'floor_min':1}},"
         "'dsps':[{'name':'a','url':'http://a/'},"
@@ -683,7 +728,7 @@ static void test_load_inherits_key_by_key(void **state)
     assert_int_equal(a->timeout_ms, 42);
     assert_string_equal(a->headers[1], "B: 2");
     assert_false(a->tls_verify);
-    assert_string_equal(a->tls_ca_file, "list.txt");
+    assert_string_equal(a->tls_ca_file, "cert.pem");
     assert_true(has(ra->countries, "USA") && has(ra->domains, "one.example"));
     assert_int_equal(ra->n_sizes, 1);
     assert_int_equal(ra->media, MEDIA_VIDEO);
@@ -842,5 +887,5 @@ int main(void)
         cmocka_unit_test(test_document_rows),
         cmocka_unit_test(test_examples_load),
     };
-    return cmocka_run_group_tests(tests, files_enter, files_leave);
+    return cmocka_run_group_tests(tests, enter, files_leave);
 }

@@ -19,6 +19,11 @@ static uint64_t fake_now_us(void)
     return __atomic_load_n(&fake_us, __ATOMIC_RELAXED);
 }
 
+static void pass_second(void)
+{
+    __atomic_add_fetch(&fake_us, 1000000, __ATOMIC_RELAXED);
+}
+
 /* A log whose first half goes to the file "error.log". */
 static struct log *open_log(struct log_options o, int *fd)
 {
@@ -117,7 +122,7 @@ static void test_write_json(void **state)
         &fd);
     for (int c = 1; c < 256; c++) {
         char text[] = {'<', (char)c, '>', '\0'};
-        fake_us += 1000000;
+        pass_second();
         log_write(l, c % 2 == 0 ? LOG_WARN : LOG_ERROR, "%s", text);
         assert_true(log_access(l, &(struct log_entry){.method = bytes_of(text),
                                                       .path = bytes_of(text),
@@ -270,14 +275,13 @@ static void test_repeats(void **state)
 {
     int fd;
     struct log_stats stats;
-    fake_us = 5000000;
     struct log *l = open_log((struct log_options){.level = LOG_INFO, .now_us = fake_now_us}, &fd);
     for (int i = 0; i < 25; i++)
         complain(l, i);
     log_write(l, LOG_INFO, "another site");
     log_stats(l, &stats);
     assert_int_equal(stats.repeats_cut, 15);
-    fake_us += 1000000;
+    pass_second();
     complain(l, 100); /* a new second: sums up the last one first */
     for (int i = 101; i < 112; i++)
         complain(l, i);
@@ -330,7 +334,7 @@ static struct log *open_pipe_log(int ends[2])
 static void flood(struct log *l)
 {
     for (int i = 0; i < 2000; i++) {
-        __atomic_add_fetch(&fake_us, 1000000, __ATOMIC_RELAXED); /* not for the limit on repeats */
+        pass_second(); /* or the limit on repeats would take the lines */
         log_write(l, LOG_INFO, "line %d of a log that nobody reads", i);
     }
 }

@@ -7,8 +7,8 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
+#include "proxy/arena_text.h"
 #include "proxy/macros.h"
-#include "proxy/text.h"
 
 static const struct macro_values VALUES = {
     .id = {"auc", 3},
@@ -92,12 +92,12 @@ static void test_macros_substitute_growth_is_bounded(void **state)
     char *value = malloc(VALUE);
     memset(value, 'v', VALUE);
     v.bid_id = (struct bytes){value, VALUE};
-    struct text t;
-    text_begin(&t, &arena, 0);
+    struct arena_text t;
+    arena_text_begin(&t, &arena, 0);
     for (int i = 0; i < MACROS; i++)
-        text_add_string(&t, "${AUCTION_BID_ID}");
-    text_add_string(&t, "${AUCTION_SEAT_ID}end");
-    struct bytes in = text_bytes(&t), out = macros_substitute(in, &v, &arena);
+        arena_text_add_string(&t, "${AUCTION_BID_ID}");
+    arena_text_add_string(&t, "${AUCTION_SEAT_ID}end");
+    struct bytes in = arena_text_bytes(&t), out = macros_substitute(in, &v, &arena);
     assert_in_range(out.len, in.len + VALUE, in.len + MACROS_GROWTH_BYTES_MAX);
     assert_memory_equal(out.base, value, VALUE);
     /* Those that shrink the text are still replaced. */
@@ -137,15 +137,16 @@ static void test_micros_format(void **state)
 static void test_text_add_json(void **state)
 {
     struct arena arena = {0};
-    struct text t;
-    text_begin(&t, &arena, 0);
-    text_add_json(&t, (struct bytes){"a\"b\\c\n\r\t\x01\x1f\0/\xc3\xa9", 14});
-    assert_true(bytes_is(text_bytes(&t), "\"a\\\"b\\\\c\\n\\r\\t\\u0001\\u001f\\u0000/\xc3\xa9\""));
-    text_begin(&t, &arena, 0);
-    text_add_json(&t, (struct bytes){NULL, 0});
-    text_add_int(&t, INT64_MIN);
-    text_add_micros(&t, 1500000);
-    assert_true(bytes_is(text_bytes(&t), "\"\"-92233720368547758081.5"));
+    struct arena_text t;
+    arena_text_begin(&t, &arena, 0);
+    arena_text_add_json(&t, (struct bytes){"a\"b\\c\n\r\t\x01\x1f\0/\xc3\xa9", 14});
+    assert_true(
+        bytes_is(arena_text_bytes(&t), "\"a\\\"b\\\\c\\n\\r\\t\\u0001\\u001f\\u0000/\xc3\xa9\""));
+    arena_text_begin(&t, &arena, 0);
+    arena_text_add_json(&t, (struct bytes){NULL, 0});
+    arena_text_add_int(&t, INT64_MIN);
+    arena_text_add_micros(&t, 1500000);
+    assert_true(bytes_is(arena_text_bytes(&t), "\"\"-92233720368547758081.5"));
     arena_dispose(&arena);
 }
 
@@ -162,10 +163,10 @@ static void test_text_add_base64(void **state)
                                           {"\xfb\xff", "+/8="}};
     struct arena arena = {0};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct text t;
-        text_begin(&t, &arena, 0);
-        text_add_base64(&t, bytes_of(rows[i][0]));
-        assert_true(bytes_is(text_bytes(&t), rows[i][1]));
+        struct arena_text t;
+        arena_text_begin(&t, &arena, 0);
+        arena_text_add_base64(&t, bytes_of(rows[i][0]));
+        assert_true(bytes_is(arena_text_bytes(&t), rows[i][1]));
     }
     arena_dispose(&arena);
 }

@@ -451,6 +451,11 @@ static struct connection *connection_open(struct dsp_client *c, const struct add
     return k;
 }
 
+bool dsp_client_has_room(const struct dsp_client *c)
+{
+    return c->n_idle > 0 || c->n_unclaimed > 0 || c->n_open + c->n_waiting < c->connections_max;
+}
+
 /* On a new connection, not one that rests. */
 static void open_for(struct dsp_call *call)
 {
