@@ -143,7 +143,7 @@ static json_t *dsp_config(const struct scenario_dsp *d, const char *host, long p
 {
     char url[256];
     snprintf(url, sizeof(url), "http://%s:%ld/bid/%s", host, port, d->name);
-    return json_pack("{s:s,s:s}", "name", d->name, "url", url);
+    return json_pack("{s:s,s:s,s:i}", "name", d->name, "url", url, "connections_max", 1024);
 }
 
 static int cmd_config(int argc, char **argv)
