@@ -62,6 +62,7 @@ const char *why_name(enum why w)
         [WHY_RULE_FIRST + RULE_DOMAIN] = "rule:domain",
         [WHY_RULE_FIRST + RULE_SEAT] = "rule:seat",
         [WHY_RULE_FIRST + RULE_CURRENCY] = "rule:currency",
+        [WHY_RULE_FIRST + RULE_TMAX] = "rule:tmax",
     };
     assert((unsigned)w < WHY_COUNT);
     return NAMES[w];
