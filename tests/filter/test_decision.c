@@ -7,8 +7,8 @@
 /* ---- memory taken while `counting`: this program's malloc stands before the library's; sanitizers
  * bring their own, and then nothing is counted ----
  */
-static bool counting;
-static size_t counted;
+static volatile bool counting;
+static volatile size_t counted;
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 extern void *__libc_malloc(size_t size);
