@@ -48,18 +48,24 @@ static inline __attribute__((always_inline)) void c_panel(const struct kernel_la
     const float *bias = l->bias + panel * KERNEL_PANEL;
     const float *output = l->output + panel * KERNEL_PANEL;
     float4 sum[ROWS][QUARTERS];
+#pragma GCC unroll 16
     for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 16
         for (int q = 0; q < QUARTERS; q++)
             sum[r][q] = load4(bias + 4 * q);
     for (uint32_t k = 0; k < l->hidden1; k++, weight += KERNEL_PANEL)
+#pragma GCC unroll 16
         for (size_t r = 0; r < rows; r++) {
             float h = h1[r * stride + k];
             float4 hhhh = {h, h, h, h};
+#pragma GCC unroll 16
             for (int q = 0; q < QUARTERS; q++)
                 sum[r][q] += hhhh * load4(weight + 4 * q);
         }
+#pragma GCC unroll 16
     for (size_t r = 0; r < rows; r++) {
         float total = 0;
+#pragma GCC unroll 16
         for (int j = 0; j < KERNEL_PANEL; j++) {
             float h2 = sum[r][j / 4][j % 4];
             total += output[j] * (h2 > 0 ? h2 : 0);

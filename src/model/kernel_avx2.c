@@ -49,17 +49,21 @@ static inline __attribute__((always_inline)) void panel_rows(const struct kernel
     const float *bias = l->bias + panel * KERNEL_PANEL;
     const float *output = l->output + panel * KERNEL_PANEL;
     __m256 sum[ROWS][HALVES];
+#pragma GCC unroll 16
     for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 16
         for (int half = 0; half < HALVES; half++)
             sum[r][half] = _mm256_loadu_ps(bias + half * LANES);
     for (uint32_t k = 0; k < l->hidden1; k++, weight += KERNEL_PANEL) {
         __m256 w0 = _mm256_loadu_ps(weight), w1 = _mm256_loadu_ps(weight + LANES);
+#pragma GCC unroll 16
         for (size_t r = 0; r < rows; r++) {
             __m256 h = _mm256_broadcast_ss(h1 + r * stride + k);
             sum[r][0] = _mm256_fmadd_ps(h, w0, sum[r][0]);
             sum[r][1] = _mm256_fmadd_ps(h, w1, sum[r][1]);
         }
     }
+#pragma GCC unroll 16
     for (size_t r = 0; r < rows; r++) {
         __m256 zero = _mm256_setzero_ps();
         __m256 total = _mm256_mul_ps(_mm256_max_ps(sum[r][0], zero), _mm256_loadu_ps(output));

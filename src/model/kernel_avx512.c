@@ -47,20 +47,27 @@ static inline __attribute__((always_inline)) void block(const struct kernel_laye
     size_t panel_floats = (size_t)l->hidden1 * KERNEL_PANEL;
     const float *weight = l->weight + panel * panel_floats;
     __m512 sum[ROWS][PANELS], w[PANELS];
+#pragma GCC unroll 16
     for (int q = 0; q < panels; q++)
+#pragma GCC unroll 16
         for (size_t r = 0; r < rows; r++)
             sum[r][q] = _mm512_loadu_ps(l->bias + (panel + (uint32_t)q) * KERNEL_PANEL);
     for (uint32_t k = 0; k < l->hidden1; k++, weight += KERNEL_PANEL) {
+#pragma GCC unroll 16
         for (int q = 0; q < panels; q++)
             w[q] = _mm512_loadu_ps(weight + (size_t)q * panel_floats);
+#pragma GCC unroll 16
         for (size_t r = 0; r < rows; r++) {
             __m512 h = _mm512_set1_ps(h1[r * stride + k]);
+#pragma GCC unroll 16
             for (int q = 0; q < panels; q++)
                 sum[r][q] = _mm512_fmadd_ps(h, w[q], sum[r][q]);
         }
     }
+#pragma GCC unroll 16
     for (size_t r = 0; r < rows; r++) {
         __m512 total = _mm512_setzero_ps();
+#pragma GCC unroll 16
         for (int q = 0; q < panels; q++)
             total = _mm512_fmadd_ps(
                 _mm512_max_ps(sum[r][q], _mm512_setzero_ps()),
