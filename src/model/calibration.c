@@ -1,10 +1,11 @@
-/* Two parameters, a convex loss: Newton's method, a few walks over the pairs. */
+/* Two parameters, a convex loss: Newton's method, a step halved while it does not lower the loss; a
+ * few walks over the pairs. */
 #include "model/calibration.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-enum { BIDS_MIN = 50, ROUNDS = 12 };
+enum { BIDS_MIN = 50, ROUNDS = 20, HALVINGS = 10 };
 
 /* Beyond these the validation slice is not like the training data, and bending p does not cure it.
  */
@@ -16,16 +17,18 @@ static double logit_of(double p)
     return log(bounded / (1 - bounded));
 }
 
-/* Gradient and Hessian of the weighted NLL at c. */
+/* The weighted NLL at c, its gradient and Hessian. */
 struct slopes {
-    double da, db, daa, dab, dbb;
+    double nll, da, db, daa, dab, dbb;
 };
 
 static struct slopes slopes_at(const struct examples *e, const float *p, struct calibration c)
 {
     struct slopes s = {0};
     for (uint64_t i = 0; i < e->n_pairs; i++) {
-        double x = logit_of(p[i]), now = 1 / (1 + exp(-(c.slope * x + c.intercept)));
+        double x = logit_of(p[i]), logit = c.slope * x + c.intercept;
+        double now = 1 / (1 + exp(-logit)), toward = e->label[i] ? logit : -logit;
+        s.nll += e->weight[i] * (log1p(exp(-fabs(toward))) + fmax(0, -toward));
         double d = e->weight[i] * (now - (e->label[i] ? 1 : 0));
         double dd = e->weight[i] * now * (1 - now);
         s.da += d * x;
@@ -46,21 +49,33 @@ struct calibration calibration_fit(const struct examples *e, const float *p)
         bids += e->label[i] != 0;
     if (bids < BIDS_MIN || e->n_pairs - bids < BIDS_MIN)
         return none;
+    struct slopes s = slopes_at(e, p, c);
     for (int round = 0; round < ROUNDS; round++) {
-        struct slopes s = slopes_at(e, p, c);
         double determinant = s.daa * s.dbb - s.dab * s.dab;
         if (!(determinant > 1e-9 * s.daa * s.dbb))
             return none; /* all scores alike: a slope is not to be had */
         double step_slope = (s.dbb * s.da - s.dab * s.db) / determinant;
         double step_intercept = (s.daa * s.db - s.dab * s.da) / determinant;
-        c.slope -= step_slope;
-        c.intercept -= step_intercept;
-        if (!(c.slope >= SLOPE_MIN && c.slope <= SLOPE_MAX && fabs(c.intercept) <= INTERCEPT_MAX))
-            return none;
-        if (fabs(step_slope) + fabs(step_intercept) < 1e-7)
+        struct calibration next = c;
+        struct slopes there = s;
+        for (int halving = 0; halving < HALVINGS; halving++) {
+            next = (struct calibration){c.slope - step_slope, c.intercept - step_intercept};
+            there = slopes_at(e, p, next);
+            if (there.nll <= s.nll)
+                break;
+            step_slope /= 2;
+            step_intercept /= 2;
+        }
+        if (!(there.nll <= s.nll))
+            break;
+        c = next;
+        s = there;
+        if (fabs(step_slope) + fabs(step_intercept) < 1e-6)
             break;
     }
-    return c;
+    if (c.slope >= SLOPE_MIN && c.slope <= SLOPE_MAX && fabs(c.intercept) <= INTERCEPT_MAX)
+        return c;
+    return none;
 }
 
 /* p's logit is z + log(negative_rate), z the network's own: slope z + the bias below gives
