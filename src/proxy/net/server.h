@@ -15,7 +15,7 @@ struct server_options {
     uint32_t connections_max;              /* beyond it, new connections wait in the backlog */
     uint32_t body_bytes_max;               /* beyond it: 413 */
     uint32_t idle_timeout_ms;              /* keep-alive and slow requests */
-    uint32_t write_timeout_ms;             /* a client that does not read is cut off */
+    uint32_t write_timeout_ms;             /* a client that does not read is cut off; 0 = never */
     const char *tls_certificate, *tls_key; /* PEM files; NULL = plain */
 };
 

@@ -97,7 +97,7 @@ static const struct answer_case cases[] = {
      ""},
     {LINE "Transfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello", MALFORMED, 0, ""},
     {"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", MALFORMED, 0, ""},
-    {LINE "Content-Encoding: br\r\nContent-Length: 5\r\n\r\nhello", MALFORMED, 0, ""},
+    {LINE "Content-Encoding: utf-8\r\nContent-Length: 5\r\n\r\nhello", OK_PERSISTENT, 200, "hello"},
     {LINE "Content-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello", OK_PERSISTENT, 200,
      "hello"},
     /* not HTTP */
