@@ -124,6 +124,8 @@ static enum answer_progress feed_head(struct answer *a, char *base, size_t *len)
         a->seen = *len;
         return *len > a->head_bytes_max ? ANSWER_TOO_LARGE : ANSWER_MORE;
     }
+    if (head_len == -1 && n_headers == HEADERS_MAX)
+        return ANSWER_TOO_LARGE; /* it stopped for want of room */
     if (head_len < 0 || a->status < 100 || a->status > 999)
         return ANSWER_MALFORMED;
     if ((size_t)head_len > a->head_bytes_max)

@@ -30,7 +30,9 @@ uint32_t server_connections(const struct server *s);
 /* Stops listening (a queued connection is still accepted first), lets open exchanges end, answers
  * them with Connection: close, closes idle connections; then calls done once, later. */
 void server_stop(struct server *s, void (*done)(void *ctx), void *ctx);
-void server_destroy(struct server *s); /* after done; or at once, cutting connections */
+/* After done; or at once, cutting connections: an exchange that is open then must still be answered
+ * once (it goes nowhere), and says nothing about its request any more. */
+void server_destroy(struct server *s);
 
 /* Valid until exchange_respond. */
 struct bytes exchange_method(const struct exchange *e);
