@@ -3,7 +3,8 @@
  * text always goes through encoder_row and a number through encoder_number, wherever it is.
  *
  * Numeric inputs: the values of all numeric features in schema order, each (x - mean) / std within
- * +-5 and 0 when missing; then, in the same order, 1 where the number is missing and 0 where not. */
+ * +-5 and 0 when missing; then, in the same order, 1 where the number is missing and 0 where not.
+ */
 #ifndef FILTER_ENCODER_H
 #define FILTER_ENCODER_H
 
@@ -11,10 +12,10 @@
 #include "filter/schema.h"
 
 struct encoder {
-    const struct schema *schema;     /* borrowed */
-    struct interner **vocabularies;  /* [n_features]; text n has row VALUE_FIRST + n; NULL for the
-                                        DSP and numbers */
-    double *mean, *std;              /* [n_numbers] */
+    const struct schema *schema;    /* borrowed */
+    struct interner **vocabularies; /* [n_features]; text n has row VALUE_FIRST + n; NULL for the
+                                       DSP and numbers */
+    double *mean, *std;             /* [n_numbers] */
 };
 
 /* Empty vocabularies, mean 0, std 1. */

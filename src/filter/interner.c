@@ -1,5 +1,5 @@
-/* An open-addressing table of numbers, at most half full, beside the array of texts. A slot holds 32
- * bits of the hash too, so that a text that is not there is seldom compared with another. */
+/* An open-addressing table of numbers, at most half full, beside the array of texts. A slot holds
+ * 32 bits of the hash too, so that a text that is not there is seldom compared with another. */
 #include "filter/interner.h"
 
 #include <assert.h>

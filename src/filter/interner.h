@@ -1,5 +1,5 @@
-/* Texts to small numbers, 0, 1, 2, ... in the order of their first appearance, and back: vocabularies,
- * and the training set's store. Growing it takes one thread; reading it, any. */
+/* Texts to small numbers, 0, 1, 2, ... in the order of their first appearance, and back:
+ * vocabularies, and the training set's store. Growing it takes one thread; reading it, any. */
 #ifndef FILTER_INTERNER_H
 #define FILTER_INTERNER_H
 

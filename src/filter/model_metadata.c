@@ -12,8 +12,8 @@
 #define FORMAT "bidsieve-1"
 
 /* What the checksum covers, in this order. */
-static const char *const KEYS[] = {"format", "schema",  "dsps", "negative_rate", "curves",
-                                   "training", "metrics", "tool"};
+static const char *const KEYS[] = {"format", "schema",   "dsps",    "negative_rate",
+                                   "curves", "training", "metrics", "tool"};
 enum { KEYS_N = sizeof(KEYS) / sizeof(KEYS[0]) };
 _Static_assert(KEYS_N + 1 == MODEL_METADATA_ENTRIES, "the keys and their checksum");
 
@@ -59,10 +59,9 @@ static json_t *curve_to_json(const struct recall_curve *c)
     json_t *points = json_array();
     for (uint32_t i = 0; i < c->n; i++) {
         const struct recall_point *p = &c->points[i];
-        json_array_append_new(points,
-                              json_pack("[f,f,f,f,f]", (double)p->threshold, (double)p->recall,
-                                        (double)p->recall_low, (double)p->recall_high,
-                                        (double)p->withheld));
+        json_array_append_new(points, json_pack("[f,f,f,f,f]", (double)p->threshold,
+                                                (double)p->recall, (double)p->recall_low,
+                                                (double)p->recall_high, (double)p->withheld));
     }
     return json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "pairs", (json_int_t)c->pairs, "bids",
                      (json_int_t)c->bids, "bid_rate", real_or_null(c->bid_rate), "auc",
@@ -107,25 +106,25 @@ static json_t *encoded_schema_to_json(const struct model_metadata *m)
 
 static json_t *training_to_json(const struct model_training *t)
 {
-    return json_pack("{s:I,s:I,s:I,s:I, s:I,s:I,s:I,s:I, s:I,s:I,s:I, s:I,s:i,s:i,s:o}", "from_ms",
-                     (json_int_t)t->from_ms, "to_ms", (json_int_t)t->to_ms, "validation_from_ms",
-                     (json_int_t)t->validation_from_ms, "validation_to_ms",
-                     (json_int_t)t->validation_to_ms, "train_pairs", (json_int_t)t->train_pairs,
-                     "train_bids", (json_int_t)t->train_bids, "validation_pairs",
-                     (json_int_t)t->validation_pairs, "validation_bids",
-                     (json_int_t)t->validation_bids, "requests", (json_int_t)t->requests,
-                     "requests_unreadable", (json_int_t)t->requests_unreadable, "pairs_dropped",
-                     (json_int_t)t->pairs_dropped, "seed", (json_int_t)t->seed, "epochs",
-                     (int)t->epochs, "best_epoch", (int)t->best_epoch, "recall_target",
-                     real_or_null(t->recall_target));
+    return json_pack(
+        "{s:I,s:I,s:I,s:I, s:I,s:I,s:I,s:I, s:I,s:I,s:I, s:I,s:i,s:i,s:o}", "from_ms",
+        (json_int_t)t->from_ms, "to_ms", (json_int_t)t->to_ms, "validation_from_ms",
+        (json_int_t)t->validation_from_ms, "validation_to_ms", (json_int_t)t->validation_to_ms,
+        "train_pairs", (json_int_t)t->train_pairs, "train_bids", (json_int_t)t->train_bids,
+        "validation_pairs", (json_int_t)t->validation_pairs, "validation_bids",
+        (json_int_t)t->validation_bids, "requests", (json_int_t)t->requests, "requests_unreadable",
+        (json_int_t)t->requests_unreadable, "pairs_dropped", (json_int_t)t->pairs_dropped, "seed",
+        (json_int_t)t->seed, "epochs", (int)t->epochs, "best_epoch", (int)t->best_epoch,
+        "recall_target", real_or_null(t->recall_target));
 }
 
 /* Takes the reference. */
 static struct bytes dump(json_t *value, int digits_kept)
 {
-    char *text = value != NULL ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY |
-                                                       JSON_REAL_PRECISION(digits_kept))
-                               : NULL;
+    char *text =
+        value != NULL
+            ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits_kept))
+            : NULL;
     json_decref(value);
     return bytes_of(text);
 }
@@ -162,8 +161,7 @@ int model_metadata_write(const struct model_metadata *m,
             hash = hash_of_value(values[i], hash);
     }
     snprintf(checksum, sizeof(checksum), "%016" PRIx64, hash);
-    entries[KEYS_N] =
-        (struct safetensors_entry){"metadata_checksum", bytes_of(strdup(checksum))};
+    entries[KEYS_N] = (struct safetensors_entry){"metadata_checksum", bytes_of(strdup(checksum))};
     if (complete && entries[KEYS_N].value.base != NULL)
         return 0;
     model_metadata_free_entries(entries);
@@ -181,7 +179,8 @@ void model_metadata_free_entries(struct safetensors_entry entries[MODEL_METADATA
 static json_t *load(struct bytes text, const char *path, const char *key, struct error *err)
 {
     json_error_t fault;
-    json_t *value = json_loadb(text.base, text.len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &fault);
+    json_t *value =
+        json_loadb(text.base, text.len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &fault);
     if (value == NULL)
         error_set(err, "%s: metadata \"%s\": %s", path, key, fault.text);
     return value;
@@ -198,7 +197,8 @@ static int check_checksum(const struct safetensors *f, const char *path, struct 
     char expected[17];
     snprintf(expected, sizeof(expected), "%016" PRIx64, hash);
     if (!bytes_is(written, expected))
-        return error_set(err, "%s: metadata: its checksum does not match: the file is damaged", path);
+        return error_set(err, "%s: metadata: its checksum does not match: the file is damaged",
+                         path);
     return 0;
 }
 
@@ -217,7 +217,8 @@ static int read_normalisation(struct model_metadata *m, const json_t *document, 
         const json_t *mean = json_object_get(json_array_get(features, i), "mean");
         const json_t *std = json_object_get(json_array_get(features, i), "std");
         if ((mean != NULL && !json_is_number(mean)) || (std != NULL && !json_is_number(std)))
-            return error_set(err, "%s: schema: features[%u]: mean and std must be numbers", path, i);
+            return error_set(err, "%s: schema: features[%u]: mean and std must be numbers", path,
+                             i);
         m->mean[f->at] = json_number_value(mean);
         m->std[f->at] = std != NULL ? json_number_value(std) : 1;
         if (!isfinite(m->mean[f->at]) || !(m->std[f->at] > 0))
