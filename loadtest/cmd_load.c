@@ -1,5 +1,4 @@
 /* bidsieve-load: posts bid requests at a fixed rate and measures from when each was due. */
-#include <jansson.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -7,7 +6,7 @@
 
 #include "loadtest/source.h"
 #include "proxy/cli.h"
-#include "proxy/open_loop.h"
+#include "proxy/open_loop_report.h"
 #include "proxy/progress.h"
 
 static const char PROGRAM[] = "bidsieve-load";
@@ -70,113 +69,6 @@ static bool on_progress(void *ctx, const struct open_loop_result *r)
                       (unsigned long long)open_loop_failures(r));
     }
     return interrupted == 0;
-}
-
-/* ---- results ---- */
-
-/* Whether the sender itself held the rate: the figures are about the server only then. */
-static bool kept_up(const struct load *l, const struct open_loop_result *r)
-{
-    return l->rate <= 0 || ((double)r->late <= 0.01 * (double)r->sent &&
-                            r->send_seconds <= r->due_seconds * 1.02 + 0.05);
-}
-
-static double achieved(const struct open_loop_result *r)
-{
-    return r->seconds > 0 ? (double)r->answered / r->seconds : 0;
-}
-
-static const struct {
-    const char *name;
-    double q;
-} QUANTILES[] = {{"p50", .5}, {"p90", .9}, {"p99", .99}, {"p99.9", .999}};
-
-static void print_latency(const char *name, const struct histogram *h)
-{
-    printf("%-10s", name);
-    for (size_t i = 0; i < sizeof(QUANTILES) / sizeof(QUANTILES[0]); i++)
-        printf(" %s %.2f ms ", QUANTILES[i].name,
-               (double)histogram_quantile(h, QUANTILES[i].q) * 1e-3);
-    printf(" max %.2f ms\n", (double)h->max * 1e-3);
-}
-
-static void print_result(const struct load *l, const struct open_loop_result *r)
-{
-    printf("sent       %llu in %.2f s, %.1f answered a second", (unsigned long long)r->sent,
-           r->seconds, achieved(r));
-    if (l->rate > 0)
-        printf(" (%g asked)", l->rate);
-    printf("\nstatus    ");
-    for (int i = 0; i < OPEN_LOOP_STATUS_MAX; i++) {
-        if (r->statuses[i] > 0)
-            printf(" %d: %llu", i, (unsigned long long)r->statuses[i]);
-    }
-    printf("\nfailed     %llu", (unsigned long long)open_loop_failures(r));
-    if (r->timeouts > 0)
-        printf("  timeout: %llu", (unsigned long long)r->timeouts);
-    for (int i = 0; i < DSP_CALL_RESULTS; i++) {
-        if (r->errors[i] > 0)
-            printf("  %s: %llu", dsp_result_name((enum dsp_result)i),
-                   (unsigned long long)r->errors[i]);
-    }
-    putchar('\n');
-    if (l->rate > 0)
-        print_latency("latency", &r->latency);
-    print_latency(l->rate > 0 ? "service" : "latency", &r->service);
-    if (l->rate > 0)
-        printf("\nlatency: from when a request was due; service: from when it was sent; late: "
-               "%llu\n",
-               (unsigned long long)r->late);
-    if (!kept_up(l, r))
-        printf(
-            "The rate was NOT kept up: %.1f a second were sent, %.1f%% of them late. Either this "
-            "generator\nor the server behind %s is at its limit.\n",
-            (double)r->sent / fmax(r->send_seconds, 1e-9),
-            100.0 * (double)r->late / (double)r->sent, "--to");
-}
-
-static json_t *latency_json(const struct histogram *h)
-{
-    json_t *o = json_object();
-    for (size_t i = 0; i < sizeof(QUANTILES) / sizeof(QUANTILES[0]); i++)
-        json_object_set_new(o, QUANTILES[i].name,
-                            json_integer((json_int_t)histogram_quantile(h, QUANTILES[i].q)));
-    json_object_set_new(o, "max", json_integer((json_int_t)h->max));
-    json_object_set_new(o, "mean", json_real(h->n > 0 ? (double)h->sum / (double)h->n : 0));
-    return o;
-}
-
-static void print_json(const struct load *l, const struct open_loop_result *r)
-{
-    json_t *root = json_object(), *statuses = json_object(), *errors = json_object();
-    for (int i = 0; i < OPEN_LOOP_STATUS_MAX; i++) {
-        char name[8];
-        snprintf(name, sizeof(name), "%d", i);
-        if (r->statuses[i] > 0)
-            json_object_set_new(statuses, name, json_integer((json_int_t)r->statuses[i]));
-    }
-    if (r->timeouts > 0)
-        json_object_set_new(errors, "timeout", json_integer((json_int_t)r->timeouts));
-    for (int i = 0; i < DSP_CALL_RESULTS; i++) {
-        if (r->errors[i] > 0)
-            json_object_set_new(errors, dsp_result_name((enum dsp_result)i),
-                                json_integer((json_int_t)r->errors[i]));
-    }
-    json_object_set_new(root, "sent", json_integer((json_int_t)r->sent));
-    json_object_set_new(root, "answered", json_integer((json_int_t)r->answered));
-    json_object_set_new(root, "failed", json_integer((json_int_t)open_loop_failures(r)));
-    json_object_set_new(root, "status", statuses);
-    json_object_set_new(root, "errors", errors);
-    json_object_set_new(root, "seconds", json_real(r->seconds));
-    json_object_set_new(root, "rate_asked", l->rate > 0 ? json_real(l->rate) : json_null());
-    json_object_set_new(root, "rate_achieved", json_real(achieved(r)));
-    json_object_set_new(root, "latency_us", latency_json(&r->latency));
-    json_object_set_new(root, "service_us", latency_json(&r->service));
-    json_object_set_new(root, "late", json_integer((json_int_t)r->late));
-    json_object_set_new(root, "kept_up", json_boolean(kept_up(l, r)));
-    json_dumpf(root, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    putchar('\n');
-    json_decref(root);
 }
 
 /* ---- the command ---- */
@@ -290,10 +182,8 @@ static int run(struct load *l, const struct arguments *a)
     progress_begin(&l->progress);
     int status = open_loop_run(&o, next_job, l, result, &l->err);
     progress_end(&l->progress);
-    if (status == 0 && a->json)
-        print_json(l, result);
-    else if (status == 0)
-        print_result(l, result);
+    if (status == 0)
+        open_loop_report(stdout, result, l->rate, a->json);
     free(result);
     if (status != 0 || l->failed) {
         fprintf(stderr, "%s: %s\n", PROGRAM, l->err.text);

@@ -1,7 +1,8 @@
 /* An OpenRTB 2.5/2.6 bid request, scanned once: everything that rules, features, auction and
  * capture need, as borrowed spans of the body (decoded into the arena where a string has escapes).
  * Unknown fields are skipped, but validated as JSON; a known optional field of an odd type counts
- * as absent; a required one is a fault.
+ * as absent; a required one is a fault, and so are money, currencies, privacy signals and what is
+ * to be masked (the spans below) when they cannot be read. Currency codes come out in upper case.
  *
  * Required: id (non-empty string), imp (non-empty array of objects), imp[].id (non-empty, unique),
  * per imp one or more of banner, video, audio, native (objects); at most one of site, app, dooh.

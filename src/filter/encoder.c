@@ -56,8 +56,9 @@ uint32_t encoder_row(const struct encoder *e, uint32_t feature, struct bytes tex
 void encoder_number(const struct encoder *e, uint32_t number, double in, float *value,
                     float *missing)
 {
-    bool absent = !isfinite(in);
-    double x = absent ? 0 : (in - e->mean[number]) / e->std[number];
+    float kept = (float)in; /* as a training set stores it */
+    bool absent = !isfinite(kept);
+    double x = absent ? 0 : ((double)kept - e->mean[number]) / e->std[number];
     *value = (float)(x > NUMBER_MAX ? NUMBER_MAX : x < -NUMBER_MAX ? -NUMBER_MAX : x);
     *missing = absent ? 1 : 0;
 }
@@ -75,6 +76,39 @@ void encoder_encode(const struct encoder *e, const struct raw_features *raw, uin
     }
     for (uint32_t i = 0; i < s->n_numbers; i++)
         encoder_number(e, i, raw->numbers[i], &numeric[i], &numeric[s->n_numbers + i]);
+}
+
+int encoder_shape(const struct encoder *e, uint32_t n_dsps, struct network_shape *out)
+{
+    const struct schema *s = e->schema;
+    *out = (struct network_shape){
+        .features = calloc(s->n_features, sizeof(*out->features)),
+        .n_features = s->n_features,
+        .dsp_feature = s->dsp_feature,
+        .n_dsps = n_dsps,
+        .n_numeric = 0,
+    };
+    if (out->features == NULL)
+        return -1;
+    uint32_t n = 0; /* the network knows only tables; numbers are plain inputs to it */
+    for (uint32_t i = 0; i < s->n_features; i++) {
+        const struct schema_feature *f = &s->features[i];
+        if (f->source->kind == SOURCE_NUMBER)
+            continue;
+        struct network_feature *to = &out->features[n];
+        bool dsp = i == s->dsp_feature;
+        memcpy(to->name, f->name, sizeof(to->name));
+        to->values = dsp ? VALUE_FIRST + n_dsps : encoder_values(e, i);
+        to->dim = f->dim;
+        to->slots = dsp ? 1 : f->slots;
+        to->wide = f->wide;
+        if (dsp)
+            out->dsp_feature = n;
+        n++;
+    }
+    out->n_features = n;
+    out->n_numeric = 2 * s->n_numbers;
+    return 0;
 }
 
 bool vocabulary_may_hold(struct bytes text)

@@ -33,6 +33,10 @@ void encoder_number(const struct encoder *e, uint32_t number, double in, float *
 void encoder_encode(const struct encoder *e, const struct raw_features *raw, uint32_t *slots,
                     float *numeric);
 
+/* The network's shape but for hidden1 and hidden2; network_shape_dispose frees it. -1: no memory.
+ */
+int encoder_shape(const struct encoder *e, uint32_t n_dsps, struct network_shape *out);
+
 /* ---- vocabularies in a model file: the texts in order, each ended by a NUL ---- */
 
 /* A text with a NUL in it cannot be in a vocabulary. */

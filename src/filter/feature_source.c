@@ -672,7 +672,7 @@ static struct bytes user_gender(const struct source_input *in)
 
 static struct bytes user_age_band(const struct source_input *in)
 {
-    int32_t age = in->year - in->r->user.yob;
+    int64_t age = (int64_t)in->year - in->r->user.yob;
     if (in->r->user.yob < 1900 || age < 0)
         return NONE;
     return bytes_of(age < 13   ? "<13"
@@ -920,7 +920,7 @@ void source_input_init(struct source_input *in, const struct bid_request *r,
 {
     enum { THURSDAY_MINUTE = 3 * 24 * 60 }; /* 1970-01-01 */
     const int64_t minute_ms = 60000;
-    int64_t minute = (ts_ms - floor_mod(ts_ms, minute_ms)) / minute_ms;
+    int64_t minute = ts_ms / minute_ms - (ts_ms % minute_ms < 0);
     in->r = r;
     in->place = place;
     in->arena = arena;

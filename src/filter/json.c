@@ -46,8 +46,11 @@ static inline bool is_digit(char c)
     return (unsigned char)(c - '0') < 10;
 }
 
+/* Mostly there is none, and one comparison says so. */
 static inline const char *skip_space(const char *p, const char *end)
 {
+    if (p < end && (unsigned char)*p > ' ')
+        return p;
     while (p < end && is_space(*p))
         p++;
     return p;
@@ -128,7 +131,7 @@ __attribute__((noinline)) static const char *string_special(struct json *j, cons
         return p + 2;
     case 'u':
         if (j->end - p < 6 || hex4(p + 2) < 0)
-            return fault_at(j, p, "\\u needs four hexadecimal digits");
+            return fault_at(j, p, "a Unicode escape needs four hexadecimal digits");
         return p + 6;
     default:
         return fault_at(j, p, "unknown escape in a string");
@@ -681,6 +684,17 @@ double json_to_double(struct bytes raw)
 
 bool json_to_int(struct bytes raw, int64_t *out)
 {
+    /* Nearly all are a few digits. */
+    if (raw.len <= 18) {
+        int64_t value = 0;
+        size_t i = 0;
+        for (; i < raw.len && is_digit(raw.base[i]); i++)
+            value = value * 10 + (raw.base[i] - '0');
+        if (i == raw.len) {
+            *out = value;
+            return true;
+        }
+    }
     struct decimal d = {.digits_max = 19};
     decimal_parse(&d, raw);
     if (d.n == 0) {

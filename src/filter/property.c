@@ -34,10 +34,11 @@ struct bytes url_host(struct bytes url)
             host.len -= i;
             break;
         }
-    if (host.len > 0 && host.base[0] == '[') /* an IPv6 literal keeps its colons */
-        return host;
+    bool bracket = false; /* an IPv6 literal keeps its colons */
     for (size_t i = 0; i < host.len; i++)
-        if (host.base[i] == ':') {
+        if (host.base[i] == '[' || host.base[i] == ']') {
+            bracket = host.base[i] == '[';
+        } else if (host.base[i] == ':' && !bracket) {
             host.len = i;
             break;
         }

@@ -324,6 +324,21 @@ json_t *schema_to_json(const struct schema *s)
     return json_pack("{s:o}", "features", features);
 }
 
+struct schema *schema_copy(const struct schema *s)
+{
+    struct schema *copy = malloc(sizeof(*copy));
+    if (copy == NULL)
+        return NULL;
+    *copy = *s;
+    copy->features = malloc(s->n_features * sizeof(*copy->features));
+    if (copy->features == NULL) {
+        free(copy);
+        return NULL;
+    }
+    memcpy(copy->features, s->features, s->n_features * sizeof(*copy->features));
+    return copy;
+}
+
 void schema_destroy(struct schema *s)
 {
     if (s == NULL)

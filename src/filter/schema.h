@@ -37,6 +37,7 @@ struct schema {
  * allowed_extra (NULL-terminated, may be NULL), which a model's metadata adds. */
 struct schema *schema_from_json(const json_t *document, const char *where,
                                 const char *const *allowed_extra, struct error *err);
+struct schema *schema_copy(const struct schema *s); /* NULL: no memory */
 /* A schema file of it; the caller owns the reference. NULL: no memory. */
 json_t *schema_to_json(const struct schema *s);
 

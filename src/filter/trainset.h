@@ -22,6 +22,14 @@ struct trainset_pair {
 bool trainset_add(struct trainset *t, int64_t ts_ms, struct bytes request,
                   const struct trainset_pair *pairs, uint32_t n_pairs, struct bid_request_error *e);
 
+struct trainset_counts {
+    uint64_t requests, requests_unreadable;
+    uint64_t pairs, bids;   /* labels taken */
+    uint64_t pairs_dropped; /* a propensity outside (0, 1], no DSP name; after training, those of
+                               DSPs without a label in the training slice too */
+};
+const struct trainset_counts *trainset_counts(const struct trainset *t);
+
 struct trainset_options {
     struct train_options train;
     uint32_t hidden1, hidden2;

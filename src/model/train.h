@@ -29,7 +29,7 @@ struct train_progress {
 
 struct train_options {
     float learning_rate, weight_decay, dropout;
-    uint32_t batch;
+    uint32_t batch; /* at most; few pairs take smaller ones, so that an epoch has enough steps */
     uint32_t epochs_max, patience; /* stop after so many epochs without a better validation NLL */
     float negative_rate; /* share of negatives drawn anew each epoch; 0 = choose: about 4 a positive
                           */

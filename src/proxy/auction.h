@@ -98,7 +98,8 @@ void auction_on_answer(struct auction *a, uint32_t dsp, bool transport_ok, int s
 void auction_on_timer(struct auction *a);
 /* The caller went away or the server stops hard: cancels all open calls, no finished. */
 void auction_abort(struct auction *a);
-void auction_destroy(struct auction *a); /* what is not in the arena (parsed answers) */
+/* Aborts it if it still runs; all that it holds is in the arena. */
+void auction_destroy(struct auction *a);
 
 /* Why a DSP whose decision was to send was not called after all. */
 enum auction_skip {
@@ -113,7 +114,7 @@ struct auction_dsp {
     struct decision
         decision; /* as given, or with send = false and `why` of a call that was refused */
     enum auction_outcome outcome;
-    uint64_t latency_us;  /* 0 unless answered or timed out */
+    uint64_t latency_us;  /* 0 unless answered (with any status) or timed out */
     int http_status;      /* 0 none */
     int64_t price_micros; /* highest valid bid, auction currency; 0 none */
     int64_t paid_micros;  /* sum over imps won */

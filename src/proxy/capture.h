@@ -53,17 +53,20 @@ uint64_t capture_torn(const struct capture_reader *r);
  * ...); capture_line_dsp(&line, &dsp)... capture_line_end(&line); capture_append(writer,
  * text_bytes(&line)); */
 enum capture_mask_kind {
-    CAPTURE_MASK_IP, /* an IPv4 address loses its last octet, an IPv6 address all but its first 48
-                        bits; what is neither becomes "" */
-    CAPTURE_MASK_ID  /* 16 hex digits of a hash, the same for the same id everywhere; "" and the
-                        all-zero id stay as they are */
+    CAPTURE_MASK_IP,  /* an IPv4 address loses its last octet, an IPv6 address all but its first 48
+                         bits; what is neither becomes "" */
+    CAPTURE_MASK_ID,  /* 16 hex digits of a hash, the same for the same id everywhere; "" and the
+                         all-zero id stay as they are */
+    CAPTURE_MASK_DROP /* null; the whole request becomes {} */
 };
 struct capture_mask {
-    struct body_span span; /* inside the quotes */
+    struct body_span span; /* inside the quotes; or a number; or the whole value to drop */
     enum capture_mask_kind kind;
 };
-enum { CAPTURE_MASKS_MAX = 5 };
-/* The spans to mask, in the order of the body; returns how many. */
+enum { CAPTURE_MASKS_MAX = 256 };
+/* The spans of r->body to mask, in its order; returns how many. ip: device.ip and ipv6. ids:
+ * user.id, buyeruid, eids[].uids[].id (also in ext), device.ifa, did*, dpid*, mac*. When there are
+ * more than can be listed, the whole request is dropped rather than one id be kept. */
 uint32_t capture_masks(const struct bid_request *r, bool mask_ip, bool mask_ids,
                        struct capture_mask out[CAPTURE_MASKS_MAX]);
 /* auction: decoded; {NULL,0} = null. request: valid JSON, as it came; line breaks in it become

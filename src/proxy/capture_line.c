@@ -192,23 +192,21 @@ static void add_masked_id(struct text *line, struct bytes raw)
     text_add(line, digits, sizeof(digits));
 }
 
-uint32_t capture_masks(const struct bid_request *r, bool mask_ip, bool mask_ids,
-                       struct capture_mask out[CAPTURE_MASKS_MAX])
+static void add_masked(struct text *line, struct bytes request, struct bytes raw,
+                       enum capture_mask_kind kind)
 {
-    const struct capture_mask all[] = {
-        {r->ip, CAPTURE_MASK_IP},       {r->ipv6, CAPTURE_MASK_IP}, {r->user_id, CAPTURE_MASK_ID},
-        {r->buyeruid, CAPTURE_MASK_ID}, {r->ifa, CAPTURE_MASK_ID},
-    };
-    uint32_t n = 0;
-    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
-        if (all[i].span.len == 0 || !(all[i].kind == CAPTURE_MASK_IP ? mask_ip : mask_ids))
-            continue;
-        uint32_t at = n++;
-        for (; at > 0 && out[at - 1].span.at > all[i].span.at; at--)
-            out[at] = out[at - 1];
-        out[at] = all[i];
+    bool quoted = raw.base > request.base && raw.base[-1] == '"';
+    if (kind == CAPTURE_MASK_DROP) {
+        text_add_string(line, raw.len == request.len ? "{}" : "null");
+    } else if (kind == CAPTURE_MASK_IP) {
+        add_masked_ip(line, raw);
+    } else if (quoted) {
+        add_masked_id(line, raw);
+    } else { /* a number */
+        text_literal(line, "\"");
+        add_masked_id(line, raw);
+        text_literal(line, "\"");
     }
-    return n;
 }
 
 /* ---- the line ---- */
@@ -233,14 +231,10 @@ static void add_request(struct text *line, struct bytes request, const struct ca
     for (uint32_t i = 0; i < n_masks; i++) {
         struct body_span span = masks[i].span;
         assert((size_t)span.at + span.len <= request.len);
-        if (span.at < at)
-            continue; /* two names for one place */
+        assert(span.at >= at);
         add_without_breaks(line, request.base + at, span.at - at);
         struct bytes raw = {request.base + span.at, span.len};
-        if (masks[i].kind == CAPTURE_MASK_IP)
-            add_masked_ip(line, raw);
-        else
-            add_masked_id(line, raw);
+        add_masked(line, request, raw, masks[i].kind);
         at = (size_t)span.at + span.len;
     }
     add_without_breaks(line, request.base + at, request.len - at);

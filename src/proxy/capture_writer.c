@@ -375,14 +375,17 @@ static void segment_sync(struct capture_writer *w, ZSTD_EndDirective how)
     segment_is_good(w);
 }
 
+/* Not synced: waiting for the disk at the end of a segment would fill the queue, and what a power
+ * failure costs is training data. */
 static void segment_close(struct capture_writer *w)
 {
     segment_sync(w, ZSTD_e_end);
     struct segment *s = &w->segment;
     if (s->fd < 0)
         return;
-    if (fdatasync(s->fd) != 0)
-        fail(w, "sync", s->path, errno);
+    if (close(s->fd) != 0) /* some file systems tell of a full disk only now */
+        fail(w, "close", s->path, errno);
+    s->fd = -1;
     segment_forget(w);
 }
 

@@ -298,7 +298,7 @@ static struct string_set *find_set(const struct config_reader *r, const json_t *
     for (size_t i = 0; i < r->sets_n; i++) {
         const struct config_set *s = &r->sets[i];
         bool same_file = file != NULL && s->file != NULL && strcmp(s->file, file) == 0;
-        if (list != NULL ? s->list == list : same_file)
+        if (same_file || (list != NULL && s->list == list))
             return s->set;
     }
     return NULL;

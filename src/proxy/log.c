@@ -78,16 +78,6 @@ static void put(struct line *line, const char *text, size_t n)
     line->n += n;
 }
 
-__attribute__((format(printf, 2, 3))) static void putf(struct line *line, const char *format, ...)
-{
-    char text[256];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    put(line, text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
-}
-
 /* Length of the well-formed UTF-8 sequence at s, 0 if there is none. */
 static size_t utf8_length(const unsigned char *s, size_t n)
 {
@@ -129,14 +119,51 @@ static void put_escaped(struct line *line, struct bytes text, bool json)
     }
 }
 
+static void put_text(struct line *line, const char *text)
+{
+    put(line, text, strlen(text));
+}
+
+/* Decimal, at least `width` digits. printf costs several times as much, and an access log has one
+ * line a request. */
+static void put_number(struct line *line, uint64_t number, unsigned width)
+{
+    char digits[20];
+    unsigned n = 0;
+    do {
+        digits[sizeof(digits) - ++n] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0 || n < width);
+    put(line, digits + sizeof(digits) - n, n);
+}
+
+/* RFC 3339 in UTC. Years count from 1 March here, so that the leap day comes last: the months' days
+ * then follow the line (153 m + 2) / 5. Good from 1970 on. */
 static void put_time(struct line *line)
 {
     struct timespec t;
-    struct tm parts;
     clock_gettime(CLOCK_REALTIME, &t);
-    gmtime_r(&t.tv_sec, &parts);
-    putf(line, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ", parts.tm_year + 1900, parts.tm_mon + 1,
-         parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, t.tv_nsec / 1000000);
+    uint64_t second = (uint64_t)t.tv_sec % 86400;
+    uint64_t day = (uint64_t)t.tv_sec / 86400 + 719468; /* since 0000-03-01 */
+    uint64_t era = day / 146097, day_of_era = day % 146097;
+    uint64_t year =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+    uint64_t day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+    uint64_t month = (5 * day_of_year + 2) / 153; /* 0 = March */
+    put_number(line, era * 400 + year + (month >= 10), 4);
+    put(line, "-", 1);
+    put_number(line, month < 10 ? month + 3 : month - 9, 2);
+    put(line, "-", 1);
+    put_number(line, day_of_year - (153 * month + 2) / 5 + 1, 2);
+    put(line, "T", 1);
+    put_number(line, second / 3600, 2);
+    put(line, ":", 1);
+    put_number(line, second / 60 % 60, 2);
+    put(line, ":", 1);
+    put_number(line, second % 60, 2);
+    put(line, ".", 1);
+    put_number(line, (uint64_t)t.tv_nsec / 1000000, 3);
+    put(line, "Z", 1);
 }
 
 static void make_message(struct line *line, enum log_level level, struct bytes message, bool json)
@@ -144,19 +171,24 @@ static void make_message(struct line *line, enum log_level level, struct bytes m
     static const char *const names[] = {"error", "warn", "info", "debug"};
     line->n = 0;
     line->max = LOG_LINE_MAX - 2;
-    if (json) {
-        put(line, "{\"ts\":\"", 7);
-        put_time(line);
-        putf(line, "\",\"level\":\"%s\",\"message\":\"", names[level]);
-    } else {
-        put_time(line);
-        putf(line, " %s ", names[level]);
-    }
+    put_text(line, json ? "{\"ts\":\"" : "");
+    put_time(line);
+    put_text(line, json ? "\",\"level\":\"" : " ");
+    put_text(line, names[level]);
+    put_text(line, json ? "\",\"message\":\"" : " ");
     put_escaped(line, message, json);
     line->max = LOG_LINE_MAX + 1;
     if (json)
         put(line, "\"}", 2);
     put(line, "\n", 1);
+}
+
+static void put_field(struct line *line, bool json, const char *name, uint64_t number)
+{
+    put_text(line, json ? ",\"" : " ");
+    put_text(line, name);
+    put_text(line, json ? "\":" : "=");
+    put_number(line, number, 1);
 }
 
 static void make_entry(struct line *line, const struct log_entry *e, bool json)
@@ -168,20 +200,20 @@ static void make_entry(struct line *line, const struct log_entry *e, bool json)
         path.len = 128;
     line->n = 0;
     line->max = LOG_LINE_MAX + 1;
-    if (json)
-        put(line, "{\"ts\":\"", 7);
+    put_text(line, json ? "{\"ts\":\"" : "");
     put_time(line);
-    put(line, json ? "\",\"method\":\"" : " ", json ? 12 : 1);
+    put_text(line, json ? "\",\"method\":\"" : " ");
     put_escaped(line, method, json);
-    put(line, json ? "\",\"path\":\"" : " ", json ? 10 : 1);
+    put_text(line, json ? "\",\"path\":\"" : " ");
     put_escaped(line, path, json);
-    putf(line,
-         json ? "\",\"status\":%d,\"request_bytes\":%llu,\"response_bytes\":%llu,"
-                "\"duration_us\":%llu,\"dsps_called\":%u,\"bids\":%u}\n"
-              : " status=%d request_bytes=%llu response_bytes=%llu duration_us=%llu "
-                "dsps_called=%u bids=%u\n",
-         e->status, (unsigned long long)e->request_bytes, (unsigned long long)e->response_bytes,
-         (unsigned long long)e->duration_us, e->dsps_called, e->bids);
+    put_text(line, json ? "\"" : "");
+    put_field(line, json, "status", e->status > 0 ? (uint64_t)e->status : 0);
+    put_field(line, json, "request_bytes", e->request_bytes);
+    put_field(line, json, "response_bytes", e->response_bytes);
+    put_field(line, json, "duration_us", e->duration_us);
+    put_field(line, json, "dsps_called", e->dsps_called);
+    put_field(line, json, "bids", e->bids);
+    put_text(line, json ? "}\n" : "\n");
 }
 
 /* ---- queues; all under the lock ---- */
@@ -532,11 +564,15 @@ void log_write(struct log *l, enum log_level level, const char *format, ...)
     va_start(args, format);
     vsnprintf(message, sizeof(message), format, args);
     va_end(args);
-    struct line line;
+    pthread_mutex_lock(&l->lock);
+    bool admitted = admit(l, level, format, message);
+    pthread_mutex_unlock(&l->lock);
+    if (!admitted)
+        return;
+    struct line line; /* made between the locks: it takes longer than they should be held */
     make_message(&line, level, bytes_of(message), __atomic_load_n(&l->json, __ATOMIC_RELAXED));
     pthread_mutex_lock(&l->lock);
-    if (admit(l, level, format, message))
-        enqueue(l, &l->error, &line);
+    enqueue(l, &l->error, &line);
     pthread_mutex_unlock(&l->lock);
 }
 

@@ -551,9 +551,12 @@ static void render_dsp_family(struct text *out, const struct totals *t, const st
     for (uint32_t slot = 0; slot < t->n_dsps; slot++) {
         const uint64_t *counts =
             (const uint64_t *)(const void *)((const char *)&t->dsps[slot] + f->offset);
-        for (uint32_t i = f->from; i < f->to; i++)
+        for (uint32_t i = f->from; i < f->to; i++) {
+            const char *value = f->value_of(i);
             if (counts[i] != 0 || (i < 32 && (f->always >> i & 1) != 0))
-                sample_dsp(out, f->name, t->names[slot], f->label, f->value_of(i), counts[i]);
+                sample_dsp(out, f->name, t->names[slot], f->label,
+                           value != NULL ? value : "unnamed", counts[i]);
+        }
     }
 }
 

@@ -55,9 +55,14 @@ static struct scanned accepted(const char *text)
     return s;
 }
 
+/* NULL = absent. */
 static void is(struct bytes got, const char *expected)
 {
-    if (expected == NULL ? got.base != NULL : !bytes_is(got, expected))
+    if (expected == NULL) {
+        assert_null(got.base);
+        return;
+    }
+    if (!bytes_is(got, expected))
         fail_msg("got \"%.*s\", expected \"%s\"", (int)got.len, got.base, expected);
 }
 

@@ -46,19 +46,24 @@ static inline void files_write_json(const char *name, const char *text)
 }
 
 /* The whole file, NUL-terminated; caller frees. NULL if there is none. */
-static inline char *files_read(const char *name)
+static inline char *files_read_bytes(const char *name, size_t *n)
 {
     FILE *in = fopen(name, "r");
     if (in == NULL)
         return NULL;
     char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
+    FILE *out = open_memstream(&text, n);
     for (int c; (c = fgetc(in)) != EOF;)
         fputc(c, out);
     fclose(in);
     fclose(out);
     return text;
+}
+
+static inline char *files_read(const char *name)
+{
+    size_t n;
+    return files_read_bytes(name, &n);
 }
 
 #endif

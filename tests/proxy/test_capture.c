@@ -418,20 +418,12 @@ static void test_capture_line_allocates_nothing_when_warm(void **state)
 
 /* ---- masking ---- */
 
-static struct body_span span_of(const char *body, const char *needle)
+static void masked_request(const char *body, bool ip, bool ids, char *out, size_t size)
 {
-    const char *at = needle == NULL ? NULL : strstr(body, needle);
-    struct body_span s = {at == NULL ? 0 : (uint32_t)(at - body),
-                          at == NULL ? 0 : (uint32_t)strlen(needle)};
-    return s;
-}
-
-static void masked_request(const char *body, const struct bid_request *r, bool ip, bool ids,
-                           char *out, size_t size)
-{
+    const struct bid_request r = {.body = bytes_of(body)};
     struct text line = {0};
     struct capture_mask masks[CAPTURE_MASKS_MAX];
-    uint32_t n = capture_masks(r, ip, ids, masks);
+    uint32_t n = capture_masks(&r, ip, ids, masks);
     capture_line_begin(&line, 0, bytes_of("a"), bytes_of(body), masks, n, NULL, 0);
     capture_line_end(&line);
     *text_reserve(&line, 1) = '\0';
@@ -463,10 +455,9 @@ static void test_capture_masks_ip(void **state)
         snprintf(body, sizeof(body), "{\"device\":{\"ip\":\"%s\",\"w\":1}}", cases[i].ip);
         snprintf(expected, sizeof(expected), "{\"device\":{\"ip\":\"%s\",\"w\":1}}",
                  cases[i].masked);
-        struct bid_request r = {.ip = span_of(body, cases[i].ip)};
-        masked_request(body, &r, true, true, got, sizeof(got));
+        masked_request(body, true, true, got, sizeof(got));
         assert_string_equal(got, expected);
-        masked_request(body, &r, false, true, got, sizeof(got));
+        masked_request(body, false, true, got, sizeof(got));
         assert_string_equal(got, body);
     }
 }
@@ -477,13 +468,8 @@ static void test_capture_masks_ids(void **state)
     static const char body[] = "{\"user\":{\"buyeruid\":\"B-77\",\"id\":\"u1\"},"
                                "\"device\":{\"ifa\":\"00000000-0000-0000-0000-000000000000\","
                                "\"ipv6\":\"2001:db8:1:2::3\",\"ip\":\"10.1.2.3\"}}";
-    struct bid_request r = {.user_id = span_of(body, "u1"),
-                            .buyeruid = span_of(body, "B-77"),
-                            .ifa = span_of(body, "00000000-0000-0000-0000-000000000000"),
-                            .ip = span_of(body, "10.1.2.3"),
-                            .ipv6 = span_of(body, "2001:db8:1:2::3")};
     char got[512], again[512];
-    masked_request(body, &r, true, true, got, sizeof(got));
+    masked_request(body, true, true, got, sizeof(got));
     assert_null(strstr(got, "u1"));
     assert_null(strstr(got, "B-77"));
     assert_non_null(strstr(got, "\"ip\":\"10.1.2.0\""));
@@ -494,11 +480,75 @@ static void test_capture_masks_ids(void **state)
     const char *id = json_string_value(json_object_get(json_object_get(document, "user"), "id"));
     assert_int_equal(strspn(id, "0123456789abcdef"), 16);
     assert_int_equal(strlen(id), 16);
-    masked_request(body, &r, true, true, again, sizeof(again));
+    masked_request(body, true, true, again, sizeof(again));
     assert_string_equal(got, again);
     /* Files depend on the hash: it must never come out differently. */
     assert_string_equal(id, "83a69bab7c9aa3e8");
     json_decref(document);
+}
+
+/* Wherever and however an identifier stands. */
+static void test_capture_masks_every_place(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body, *masked; /* # = any 16 hex digits */
+    } cases[] = {
+        {"{\"user\":{\"eids\":[{\"source\":\"s\",\"uids\":[{\"id\":\"SECRET\",\"atype\":1},{\"id\":"
+         "\"SECRET2\"}]}]}}",
+         "{\"user\":{\"eids\":[{\"source\":\"s\",\"uids\":[{\"id\":\"#\",\"atype\":1},{\"id\":\"#"
+         "\"}]}"
+         "]}}"},
+        {"{\"user\":{\"ext\":{\"eids\":[{\"uids\":[{\"id\":\"SECRET\"}]}],\"consent\":\"C\"}}}",
+         "{\"user\":{\"ext\":{\"eids\":[{\"uids\":[{\"id\":\"#\"}]}],\"consent\":\"C\"}}}"},
+        {"{\"device\":{\"didsha1\":\"SECRET\",\"macmd5\":\"SECRET\",\"ua\":\"U\"}}",
+         "{\"device\":{\"didsha1\":\"#\",\"macmd5\":\"#\",\"ua\":\"U\"}}"},
+        {"{\"user\":{\"id\":\"SECRET\",\"id\":\"SECRET\"},\"user\":{\"id\":\"SECRET\"}}",
+         "{\"user\":{\"id\":\"#\",\"id\":\"#\"},\"user\":{\"id\":\"#\"}}"},
+        {"{\"user\":{\"\\u0069d\":\"SECRET\",\"\\u0069x\":\"kept\"}}",
+         "{\"user\":{\"\\u0069d\":\"#\",\"\\u0069x\":\"kept\"}}"},
+        {"{\"user\":{\"id\": 12345 ,\"buyeruid\":[\"SECRET\"]}}",
+         "{\"user\":{\"id\": \"#\" ,\"buyeruid\":null}}"},
+        {"{\"user\":{\"id\":null,\"buyeruid\":\"\"},\"device\":{\"ip\":7,\"ifa\":true}}",
+         "{\"user\":{\"id\":null,\"buyeruid\":\"\"},\"device\":{\"ip\":null,\"ifa\":true}}"},
+        {"{\"id\":\"kept\",\"site\":{\"id\":\"kept\",\"ip\":\"1.2.3.4\"},\"user\":7,\"device\":[]}",
+         "{\"id\":\"kept\",\"site\":{\"id\":\"kept\",\"ip\":\"1.2.3.4\"},\"user\":7,\"device\":[]"
+         "}"},
+    };
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        char got[512];
+        masked_request(cases[i].body, true, true, got, sizeof(got));
+        const char *at = got, *expected = cases[i].masked;
+        while (*expected != '\0') {
+            size_t step = *expected == '#' ? 16 : 1;
+            if (*expected == '#' ? strspn(at, "0123456789abcdef") != 16 : *at != *expected)
+                fail_msg("%s became %s", cases[i].body, got);
+            expected++;
+            at += step;
+        }
+        assert_int_equal(*at, '\0');
+        assert_null(strstr(got, "SECRET"));
+    }
+}
+
+/* More identifiers than can be listed: then nothing of the request is kept. */
+static void test_capture_masks_too_many(void **state)
+{
+    (void)state;
+    for (int n = CAPTURE_MASKS_MAX; n <= CAPTURE_MASKS_MAX + 1; n++) {
+        struct text body = {0};
+        text_literal(&body, "{\"user\":{\"eids\":[{\"uids\":[");
+        for (int i = 0; i < n; i++)
+            text_format(&body, "%s{\"id\":\"SECRET%d\"}", i == 0 ? "" : ",", i);
+        text_literal(&body, "]}]}}");
+        *text_reserve(&body, 1) = '\0';
+        char *got = malloc(2 * body.len);
+        masked_request(body.base, false, true, got, 2 * body.len);
+        assert_null(strstr(got, "SECRET"));
+        assert_int_equal(strcmp(got, "{}") == 0, n > CAPTURE_MASKS_MAX);
+        free(got);
+        text_dispose(&body);
+    }
 }
 
 /* ---- reading ---- */
@@ -1401,6 +1451,8 @@ int main(void)
         TEST(test_capture_line_allocates_nothing_when_warm),
         TEST(test_capture_masks_ip),
         TEST(test_capture_masks_ids),
+        TEST(test_capture_masks_every_place),
+        TEST(test_capture_masks_too_many),
         TEST(test_capture_next_minimal_records),
         TEST(test_capture_next_names_the_fault),
         TEST(test_capture_next_cut_at_every_byte),

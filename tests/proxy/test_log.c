@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <pthread.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "files.h"
 #include "proxy/log.h"
@@ -84,6 +85,22 @@ static void test_write_levels(void **state)
             assert_string_equal(line_of(text, i), i <= level ? lines[i] : "");
         free(text);
     }
+}
+
+/* The date is counted by hand there: gmtime must agree. */
+static void test_write_time(void **state)
+{
+    int fd;
+    struct log *l = open_log((struct log_options){.level = LOG_INFO}, &fd);
+    time_t before = time(NULL);
+    log_write(l, LOG_INFO, "now");
+    time_t after = time(NULL);
+    char *text = close_log(l, fd);
+    struct tm parts = {0};
+    assert_non_null(strptime(text, "%Y-%m-%dT%H:%M:%S", &parts));
+    time_t written = timegm(&parts);
+    assert_true(written >= before && written <= after);
+    free(text);
 }
 
 static void test_write_text_stays_one_line(void **state)
@@ -444,12 +461,19 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_write_levels),     cmocka_unit_test(test_write_text_stays_one_line),
-        cmocka_unit_test(test_write_json),       cmocka_unit_test(test_write_long),
-        cmocka_unit_test(test_access),           cmocka_unit_test(test_reload_rotates),
-        cmocka_unit_test(test_create_faults),    cmocka_unit_test(test_repeats),
-        cmocka_unit_test(test_full_queue_drops), cmocka_unit_test(test_destroy_unread),
-        cmocka_unit_test(test_closed_pipe),      cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_write_levels),
+        cmocka_unit_test(test_write_time),
+        cmocka_unit_test(test_write_text_stays_one_line),
+        cmocka_unit_test(test_write_json),
+        cmocka_unit_test(test_write_long),
+        cmocka_unit_test(test_access),
+        cmocka_unit_test(test_reload_rotates),
+        cmocka_unit_test(test_create_faults),
+        cmocka_unit_test(test_repeats),
+        cmocka_unit_test(test_full_queue_drops),
+        cmocka_unit_test(test_destroy_unread),
+        cmocka_unit_test(test_closed_pipe),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, files_enter, files_leave);
 }

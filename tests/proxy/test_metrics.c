@@ -395,6 +395,21 @@ static const struct metrics_facts all_facts = {.generation = 1,
                                                .model_age_seconds = 12.25,
                                                .currency = "USD"};
 
+/* A reason that is added must get its name, where its enum lives. */
+static void test_metrics_every_value_has_a_name(void **state)
+{
+    (void)state;
+    for (int i = 0; i < WHY_COUNT; i++)
+        if (why_name((enum why)i) == NULL)
+            fail_msg("why_name(%d) is NULL; WHY_RULE_FIRST is %d", i, WHY_RULE_FIRST);
+    for (int i = 0; i < OUTCOME_COUNT; i++)
+        assert_non_null(auction_outcome_name((enum auction_outcome)i));
+    for (int i = 0; i < BID_REFUSALS; i++)
+        assert_non_null(bid_refusal_name((enum bid_refusal)i));
+    for (int i = 0; i < DSP_CALL_RESULTS; i++)
+        assert_non_null(dsp_result_name((enum dsp_result)i));
+}
+
 /* Each sample belongs to the family announced last, no family comes twice, no series twice. */
 static void test_metrics_render_well_formed(void **state)
 {
@@ -522,6 +537,7 @@ int main(void)
         cmocka_unit_test(test_metrics_dsp_slot_is_for_life),
         cmocka_unit_test(test_metrics_dsp_slot_bounded),
         cmocka_unit_test(test_metrics_capture),
+        cmocka_unit_test(test_metrics_every_value_has_a_name),
         cmocka_unit_test(test_metrics_render_well_formed),
         cmocka_unit_test(test_metrics_render_promtool),
         cmocka_unit_test(test_metrics_render_beside_writers),

@@ -11,6 +11,7 @@
 
 #include "files.h"
 #include "proxy/snapshot.h"
+#include "tests/filter/small_world.h"
 
 #define DSPS "'dsps':[{'name':'a','url':'http://a/','rules':{'seats':['s']}}]"
 
@@ -32,7 +33,6 @@ static void write_files(void)
     /* A safetensors file whose header says that it is longer than the file. */
     files_write_bytes("cut.safetensors", "\xff\xff\0\0\0\0\0\0{}", 10);
     files_write_bytes("none.safetensors", "\x02\0\0\0\0\0\0\0{}", 10);
-    files_write_json("binary.txt", "fine.example\n");
 }
 
 /* `where` must begin the message, after the config's name: the loaders' own words are their tests'.
@@ -60,6 +60,8 @@ static void test_build_faults(void **state)
          "config.json: auction.currency_rates: "},
         {"{'dsps':[{'name':'a','url':'http://a/','rules':{'seats':['s'],'domains_file':'none'}}]}",
          "config.json: dsps[0].rules.domains_file: "},
+        {"{'defaults':{'rules':{'domains_blocked_file':'.'}}}",
+         "config.json: defaults.rules.domains_blocked_file: "},
         {"{'dsps':[{'name':'a','url':'http://a/','default_currency':'EUR'}]}",
          "config.json: dsps[0].default_currency: no rate from EUR to auction.currency, USD; "
          "auction.currency_rates names no file"},
@@ -168,6 +170,37 @@ static void test_build_geo(void **state)
     assert_null(snapshot_build("config.json", 1, &err));
 }
 
+static void test_build_model(void **state)
+{
+    char *path = small_world_model();
+    size_t model_size;
+    char *model = files_read_bytes(path, &model_size);
+    files_write_bytes("good.safetensors", model, model_size);
+    files_write_bytes("cut.safetensors", model, model_size - 1);
+    free(model);
+    unlink(path);
+    free(path);
+
+    struct snapshot *s = build("{'model':{'file':'good.safetensors','max_age_hours':2},"
+                               "'dsps':[{'name':'alpha','url':'http://a/','recall_target':0.5},"
+                               "{'name':'beta','url':'http://b/','threshold':0.25},"
+                               "{'name':'stranger','url':'http://c/'}]}");
+    assert_non_null(s->model);
+    assert_int_equal(s->model_stale_at_ms, predictor_info(s->model)->window_to_ms + 7200000);
+    assert_true(filter_threshold(s->filter, 0) > 0); /* of the curve */
+    assert_true(filter_threshold(s->filter, 1) == 0.25f);
+    assert_true(isnan(filter_threshold(s->filter, 2)));
+    snapshot_release(s);
+
+    struct error err = {""}; /* the model is whole, what comes after it is not: it goes again */
+    files_write_json("config.json", "{'model':{'file':'good.safetensors'},"
+                                    "'auction':{'currency_rates':'none'}}");
+    assert_null(snapshot_build("config.json", 1, &err));
+    files_write_json("config.json", "{'model':{'file':'cut.safetensors'}}");
+    assert_null(snapshot_build("config.json", 1, &err));
+    assert_memory_equal(err.text, "config.json: model.file: cut.safetensors: ", 42);
+}
+
 static void test_stale_at(void **state)
 {
     assert_int_equal(snapshot_stale_at_ms(1000, 72), 1000 + 72 * 3600 * 1000);
@@ -207,8 +240,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_build_faults),       cmocka_unit_test(test_build),
         cmocka_unit_test(test_build_without_dsps), cmocka_unit_test(test_build_filter_decides),
-        cmocka_unit_test(test_build_geo),          cmocka_unit_test(test_stale_at),
-        cmocka_unit_test(test_references),
+        cmocka_unit_test(test_build_geo),          cmocka_unit_test(test_build_model),
+        cmocka_unit_test(test_stale_at),           cmocka_unit_test(test_references),
     };
     return cmocka_run_group_tests(tests, files_enter, files_leave);
 }

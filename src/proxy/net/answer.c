@@ -116,6 +116,9 @@ static enum answer_progress feed_head(struct answer *a, char *base, size_t *len)
     size_t n_headers = HEADERS_MAX, reason_len;
     const char *reason;
     int minor_version, head_len;
+    /* The parser looks again only once the head is whole; what is no HTTP may never have an end. */
+    if (memcmp(base, "HTTP/1.", *len < 7 ? *len : 7) != 0)
+        return ANSWER_MALFORMED;
     head_len = phr_parse_response(base, *len, &minor_version, &a->status, &reason, &reason_len,
                                   headers, &n_headers, a->seen);
     if (head_len == -2) {

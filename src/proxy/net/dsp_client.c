@@ -656,7 +656,7 @@ static bool read_answer(struct connection *k)
     case ANSWER_MORE:
         while (base != k->input && k->input_capacity < len)
             grow_input(k);
-        if (base != k->input)
+        if (base != k->input && len > 0)
             memcpy(k->input, base, len);
         k->input_len = len;
         return true;

@@ -245,6 +245,9 @@ static int32_t wait_ms(struct loop *l)
 {
     if (atomic_load_explicit(&l->stop, memory_order_relaxed))
         return 0;
+    /* What a timer wrote is complete, but h2o says so only after the poll. */
+    if (l->h2o->_pending_as_client != NULL || l->h2o->_pending_as_server != NULL)
+        return 0;
     if (l->n_timers == 0)
         return WAIT_MS_MAX;
     uint64_t deadline_us = l->heap[1]->deadline_us, now_us = loop_now_us();

@@ -4,8 +4,12 @@
 #define PROXY_NET_NET_INTERNAL_H
 
 #include <h2o.h>
+#include <h2o/version.h>
 
 #include "proxy/net/loop.h"
+
+_Static_assert(H2O_VERSION_MAJOR == 2 && H2O_VERSION_MINOR == 2,
+               "loop_destroy and server_free clean up what h2o 2.2.5 forgets: look again");
 
 struct gunzip;
 struct resolver;

@@ -532,7 +532,9 @@ static void server_free(struct server *s)
     timer_clear(l, &s->stop_timer);
     timer_clear(l, &s->finish_timer);
     SSL_CTX *tls = s->accept.ssl_ctx;
+    h2o_multithread_queue_t *queue = s->h2o.queue;
     h2o_context_dispose(&s->h2o);
+    free(queue); /* 2.2.5 disposes of what is in it only */
     h2o_config_dispose(&s->config);
     SSL_CTX_free(tls);
     free(s);

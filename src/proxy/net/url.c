@@ -2,6 +2,7 @@
  */
 #include "proxy/net/url.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 #include <strings.h>
 
@@ -17,10 +18,24 @@ static int copy(char *out, size_t capacity, struct bytes part, const char *what,
     return 0;
 }
 
-static bool is_host_char(char c, bool is_literal)
+static bool is_host(struct bytes host, bool is_literal)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           (is_literal ? c == ':' || c == '.' : c == '.' || c == '-' || c == '_');
+    char text[64];
+    unsigned char binary[sizeof(struct in6_addr)];
+    if (is_literal) {
+        if (host.len >= sizeof(text))
+            return false;
+        memcpy(text, host.base, host.len);
+        text[host.len] = '\0';
+        return inet_pton(AF_INET6, text, binary) == 1;
+    }
+    for (size_t i = 0; i < host.len; i++) {
+        char c = host.base[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '.' || c == '-' || c == '_'))
+            return false;
+    }
+    return host.len > 0;
 }
 
 static int parse_port(struct bytes digits, uint16_t *out)
@@ -59,11 +74,8 @@ static int parse_authority(struct bytes authority, struct url *out, const char *
     }
     if (colon != NULL)
         port = (struct bytes){colon + 1, (size_t)(end - colon - 1)};
-    if (host.len == 0)
-        return error_set(err, "URL \"%.200s\": no host", text);
-    for (size_t i = 0; i < host.len; i++)
-        if (!is_host_char(host.base[i], is_literal))
-            return error_set(err, "URL \"%.200s\": bad character in the host", text);
+    if (!is_host(host, is_literal))
+        return error_set(err, "URL \"%.200s\": bad host", text);
     uint16_t usual = out->is_tls ? 443 : 80;
     out->port = usual;
     if (colon != NULL && parse_port(port, &out->port) != 0)

@@ -1,0 +1,426 @@
+/* A request is read once, when it arrives: its features' texts become numbers (one interner a
+ * feature), so that a million requests are some hundred MB and need not be kept. Training then cuts
+ * by time, encodes, trains, measures the recall curves on the later slice with the scorer that will
+ * serve, and writes the file. */
+#include "filter/trainset.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "filter/golden.h"
+#include "filter/model_metadata.h"
+#include "filter/slices.h"
+#include "model/metrics.h"
+#include "model/safetensors.h"
+
+enum { ARENA_KEPT_BYTES = 1 << 20, WEIGHT_MAX = 1000 };
+
+struct trainset {
+    const struct schema *schema;
+    const struct geo *geo;
+    struct arena arena;
+    struct interner **values; /* [features] */
+    struct interner *dsps;
+    uint32_t n_requests, room_requests;
+    int64_t *ts_ms;
+    uint32_t *texts;
+    float *numbers;
+    uint64_t *first_pair;
+    uint64_t n_pairs, room_pairs;
+    struct collected_pair *pairs;
+    uint64_t pairs_refused; /* by trainset_add */
+    struct trainset_counts counts;
+};
+
+struct trainset *trainset_create(const struct schema *s, const struct geo *geo)
+{
+    struct trainset *t = calloc(1, sizeof(*t));
+    if (t == NULL)
+        return NULL;
+    t->schema = s;
+    t->geo = geo;
+    t->values = calloc(s->n_features, sizeof(*t->values));
+    t->dsps = interner_create();
+    if (t->values == NULL || t->dsps == NULL)
+        goto fail;
+    for (uint32_t i = 0; i < s->n_features; i++)
+        if (s->features[i].slots > 0 && (t->values[i] = interner_create()) == NULL)
+            goto fail;
+    return t;
+fail:
+    trainset_destroy(t);
+    return NULL;
+}
+
+void trainset_destroy(struct trainset *t)
+{
+    if (t == NULL)
+        return;
+    for (uint32_t i = 0; t->values != NULL && i < t->schema->n_features; i++)
+        interner_destroy(t->values[i]);
+    free(t->values);
+    interner_destroy(t->dsps);
+    arena_dispose(&t->arena);
+    free(t->ts_ms);
+    free(t->texts);
+    free(t->numbers);
+    free(t->first_pair);
+    free(t->pairs);
+    free(t);
+}
+
+const struct trainset_counts *trainset_counts(const struct trainset *t)
+{
+    return &t->counts;
+}
+
+/* ---- collecting ---- */
+
+/* Like arena_alloc, no memory ends the program: a training that dropped records silently would be
+ * worse. */
+static void *grown(void *old, size_t count, size_t size)
+{
+    void *larger = reallocarray(old, count, size > 0 ? size : 1);
+    if (larger == NULL)
+        abort();
+    return larger;
+}
+
+static void reserve_request(struct trainset *t)
+{
+    if (t->n_requests < t->room_requests)
+        return;
+    uint32_t room = t->room_requests == 0 ? 1024 : t->room_requests * 2;
+    t->ts_ms = grown(t->ts_ms, room, sizeof(*t->ts_ms));
+    t->texts = grown(t->texts, room, t->schema->n_slots * sizeof(*t->texts));
+    t->numbers = grown(t->numbers, room, t->schema->n_numbers * sizeof(*t->numbers));
+    t->first_pair = grown(t->first_pair, (size_t)room + 1, sizeof(*t->first_pair));
+    t->room_requests = room;
+}
+
+static void add_features(struct trainset *t, const struct bid_request *r, int64_t ts_ms)
+{
+    const struct schema *s = t->schema;
+    struct geo_place place;
+    struct raw_features raw;
+    geo_locate(t->geo, r, &place);
+    features_extract(s, r, &place, ts_ms, &t->arena, &raw);
+    uint32_t *texts = t->texts + (size_t)t->n_requests * s->n_slots;
+    float *numbers = t->numbers + (size_t)t->n_requests * s->n_numbers;
+    for (uint32_t i = 0; i < s->n_features; i++) {
+        const struct schema_feature *f = &s->features[i];
+        for (uint32_t k = 0; k < f->slots; k++) {
+            struct bytes text = raw.texts[f->at + k];
+            texts[f->at + k] = text.len > 0 ? interner_add(t->values[i], text) : INTERNER_NONE;
+        }
+    }
+    for (uint32_t i = 0; i < s->n_numbers; i++)
+        numbers[i] = (float)raw.numbers[i];
+}
+
+/* False: not a label that can be used. */
+static bool add_pair(struct trainset *t, const struct trainset_pair *pair)
+{
+    if (!(pair->propensity > 0 && pair->propensity <= 1) || pair->dsp.len == 0 ||
+        pair->dsp.len > MODEL_DSP_NAME_MAX || !vocabulary_may_hold(pair->dsp))
+        return false;
+    uint32_t dsp = interner_find(t->dsps, pair->dsp);
+    if (dsp == INTERNER_NONE && interner_count(t->dsps) < MODEL_DSPS_MAX - 1)
+        dsp = interner_add(t->dsps, pair->dsp);
+    if (dsp == INTERNER_NONE)
+        return false;
+    if (t->n_pairs == t->room_pairs) {
+        t->room_pairs = t->room_pairs == 0 ? 4096 : t->room_pairs * 2;
+        t->pairs = grown(t->pairs, t->room_pairs, sizeof(*t->pairs));
+    }
+    double weight = 1 / pair->propensity;
+    t->pairs[t->n_pairs++] = (struct collected_pair){
+        (float)(weight < WEIGHT_MAX ? weight : WEIGHT_MAX), (uint16_t)dsp, pair->bid};
+    t->counts.pairs++;
+    t->counts.bids += pair->bid;
+    return true;
+}
+
+bool trainset_add(struct trainset *t, int64_t ts_ms, struct bytes request,
+                  const struct trainset_pair *pairs, uint32_t n_pairs, struct bid_request_error *e)
+{
+    struct bid_request r;
+    t->counts.requests++;
+    arena_reset(&t->arena, ARENA_KEPT_BYTES);
+    if (!bid_request_scan(&r, request, 0, &t->arena, e)) {
+        t->counts.requests_unreadable++;
+        return false;
+    }
+    if (t->n_requests == UINT32_MAX - 1)
+        return true;
+    reserve_request(t);
+    t->first_pair[t->n_requests] = t->n_pairs;
+    for (uint32_t i = 0; i < n_pairs; i++)
+        t->pairs_refused += !add_pair(t, &pairs[i]);
+    t->counts.pairs_dropped = t->pairs_refused;
+    if (t->n_pairs == t->first_pair[t->n_requests])
+        return true; /* nothing to learn from it */
+    add_features(t, &r, ts_ms);
+    t->ts_ms[t->n_requests++] = ts_ms;
+    t->first_pair[t->n_requests] = t->n_pairs;
+    return true;
+}
+
+/* ---- measuring on the validation slice ---- */
+
+/* p[n_pairs]: as serving would score them, a batch a request. */
+static int score_slice(const struct scorer *scorer, const struct network_shape *shape,
+                       const struct examples *e, float *p)
+{
+    uint32_t n_slots = network_shape_slots(shape);
+    uint32_t *dsps = malloc(e->n_pairs * sizeof(*dsps) + 1);
+    struct scorer_scratch *scratch = scorer_scratch_create(scorer);
+    int status = dsps != NULL && scratch != NULL ? 0 : -1;
+    for (uint64_t from = 0, to; status == 0 && from < e->n_pairs; from = to) {
+        uint32_t r = e->request[from];
+        for (to = from; to < e->n_pairs && e->request[to] == r; to++)
+            dsps[to - from] = e->dsp[to];
+        scorer_score(scorer, scratch, e->slots + (size_t)r * n_slots,
+                     e->numeric + (size_t)r * shape->n_numeric, dsps, (uint32_t)(to - from),
+                     p + from);
+    }
+    scorer_scratch_destroy(scratch);
+    free(dsps);
+    return status;
+}
+
+/* One DSP's pairs, gathered into the three arrays; returns how many. */
+static uint64_t gather(const struct examples *e, const float *p, uint16_t dsp, float *p_out,
+                       uint8_t *label, float *weight)
+{
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < e->n_pairs; i++) {
+        if (e->dsp[i] != dsp)
+            continue;
+        p_out[n] = p[i];
+        label[n] = e->label[i];
+        weight[n] = e->weight[i];
+        n++;
+    }
+    return n;
+}
+
+static int measure(struct model_metadata *m, const struct slices *s, const struct scorer *scorer,
+                   const struct network_shape *shape, struct error *err)
+{
+    const struct examples *e = &s->validation.examples;
+    uint32_t n_dsps = interner_count(m->dsps);
+    float *p = malloc(e->n_pairs * sizeof(*p)), *p_dsp = malloc(e->n_pairs * sizeof(*p_dsp));
+    uint8_t *label = malloc(e->n_pairs);
+    float *weight = malloc(e->n_pairs * sizeof(*weight));
+    struct recall_curve *overall = malloc(sizeof(*overall));
+    m->curves = calloc(n_dsps, sizeof(*m->curves));
+    int status = -1;
+    if (p == NULL || p_dsp == NULL || label == NULL || weight == NULL || overall == NULL ||
+        m->curves == NULL || score_slice(scorer, shape, e, p) != 0) {
+        error_set(err, "training: out of memory");
+        goto done;
+    }
+    if (recall_curve_build(overall, p, e->label, e->weight, e->n_pairs, err) != 0)
+        goto done;
+    m->training.auc = overall->auc;
+    m->training.nll = overall->nll;
+    for (uint32_t d = 0; d < n_dsps; d++) {
+        uint64_t n = gather(e, p, (uint16_t)d, p_dsp, label, weight);
+        if (n == 0)
+            continue;
+        m->curves[d] = malloc(sizeof(*m->curves[d]));
+        if (m->curves[d] == NULL) {
+            error_set(err, "training: out of memory");
+            goto done;
+        }
+        if (recall_curve_build(m->curves[d], p_dsp, label, weight, n, err) != 0)
+            goto done;
+    }
+    status = 0;
+done:
+    free(p);
+    free(p_dsp);
+    free(label);
+    free(weight);
+    free(overall);
+    return status;
+}
+
+/* ---- the file ---- */
+
+/* The vocabularies' tensors behind those already in `tensors`; texts and names are kept for the
+ * caller to free. */
+struct vocabulary_tensor {
+    char name[96];
+    char *text;
+};
+
+static int add_vocabularies(const struct encoder *e, struct vocabulary_tensor *kept,
+                            struct tensor *tensors, size_t *n)
+{
+    for (uint32_t i = 0; i < e->schema->n_features; i++) {
+        size_t size;
+        if (e->vocabularies[i] == NULL)
+            continue;
+        if (vocabulary_write(e->vocabularies[i], &kept[i].text, &size) != 0)
+            return -1;
+        if (size == 0)
+            continue;
+        snprintf(kept[i].name, sizeof(kept[i].name), "vocabulary.%s", e->schema->features[i].name);
+        tensors[(*n)++] = (struct tensor){kept[i].name, TENSOR_U8, 1, {size}, kept[i].text, size};
+    }
+    return 0;
+}
+
+static int write_model(const char *path, const struct network *net, const struct slices *s,
+                       const struct model_metadata *m, const struct golden *golden,
+                       struct error *err)
+{
+    uint32_t n_features = m->schema->n_features;
+    size_t room = 3 * (size_t)n_features + 16 + GOLDEN_TENSORS_MAX, n = 0;
+    struct tensor *tensors = calloc(room, sizeof(*tensors));
+    struct vocabulary_tensor *kept = calloc(n_features, sizeof(*kept));
+    struct safetensors_entry entries[MODEL_METADATA_ENTRIES] = {{0}};
+    int status = -1;
+    if (tensors == NULL || kept == NULL || network_tensors(net, tensors, room, &n) != 0 ||
+        add_vocabularies(s->encoder, kept, tensors, &n) != 0 ||
+        model_metadata_write(m, entries) != 0) {
+        error_set(err, "%s: out of memory", path);
+        goto done;
+    }
+    n += golden_tensors(golden, &net->shape, tensors + n);
+    status = safetensors_write(path, tensors, n, entries, MODEL_METADATA_ENTRIES, err);
+    model_metadata_free_entries(entries);
+done:
+    for (uint32_t i = 0; kept != NULL && i < n_features; i++)
+        free(kept[i].text);
+    free(kept);
+    free(tensors);
+    return status;
+}
+
+/* ---- training ---- */
+
+void trainset_options_default(struct trainset_options *o)
+{
+    memset(o, 0, sizeof(*o));
+    train_options_default(&o->train);
+    o->hidden1 = 128;
+    o->hidden2 = 64;
+    o->validation_share = 0.2;
+    o->recall_target = 0.97;
+}
+
+/* Takes over the slices' DSPs. */
+static struct model_metadata *describe(const struct trainset *t, struct slices *s,
+                                       const struct trainset_options *o,
+                                       const struct train_report *report, const struct network *net)
+{
+    struct model_metadata *m = model_metadata_create();
+    if (m == NULL)
+        return NULL;
+    uint32_t n = t->schema->n_numbers;
+    m->dsps = s->dsps;
+    s->dsps = NULL;
+    m->schema = schema_copy(t->schema);
+    m->mean = malloc((n + 1) * sizeof(*m->mean));
+    m->std = malloc((n + 1) * sizeof(*m->std));
+    if (m->schema == NULL || m->mean == NULL || m->std == NULL) {
+        model_metadata_destroy(m);
+        return NULL;
+    }
+    memcpy(m->mean, s->encoder->mean, n * sizeof(*m->mean));
+    memcpy(m->std, s->encoder->std, n * sizeof(*m->std));
+    m->negative_rate = net->negative_rate;
+    m->training = (struct model_training){
+        .from_ms = s->train.from_ms,
+        .to_ms = s->train.to_ms,
+        .validation_from_ms = s->validation.from_ms,
+        .validation_to_ms = s->validation.to_ms,
+        .train_pairs = s->train.examples.n_pairs,
+        .train_bids = s->train.bids,
+        .validation_pairs = s->validation.examples.n_pairs,
+        .validation_bids = s->validation.bids,
+        .requests = t->counts.requests,
+        .requests_unreadable = t->counts.requests_unreadable,
+        .pairs_dropped = t->counts.pairs_dropped,
+        .seed = o->train.seed,
+        .epochs = report->epochs,
+        .best_epoch = report->best_epoch,
+        .recall_target = o->recall_target,
+        .auc = NAN,
+        .nll = NAN,
+    };
+    return m;
+}
+
+static int finish(struct trainset *t, struct slices *s, const struct trainset_options *o,
+                  struct network *net, const struct train_report *report, const char *out_path,
+                  struct error *err)
+{
+    struct golden golden = {0};
+    struct scorer *scorer = NULL;
+    struct model_metadata *m = NULL;
+    const struct examples *v = &s->validation.examples;
+    int status = -1;
+    if (slices_settle_unseen_rows(s, net) != 0 || (m = describe(t, s, o, report, net)) == NULL) {
+        error_set(err, "training: out of memory");
+        goto done;
+    }
+    scorer = scorer_create(net, err);
+    if (scorer == NULL || measure(m, s, scorer, &net->shape, err) != 0)
+        goto done;
+    if (golden_create(&golden, scorer, &net->shape, v->slots, v->numeric, v->n_requests) != 0) {
+        error_set(err, "training: out of memory");
+        goto done;
+    }
+    status = write_model(out_path, net, s, m, &golden, err);
+done:
+    golden_dispose(&golden);
+    scorer_destroy(scorer);
+    model_metadata_destroy(m);
+    return status;
+}
+
+int trainset_train(struct trainset *t, const struct trainset_options *o, const char *out_path,
+                   struct train_report *report, struct error *err)
+{
+    struct collected from = {
+        .n_requests = t->n_requests,
+        .ts_ms = t->ts_ms,
+        .texts = t->texts,
+        .numbers = t->numbers,
+        .first_pair = t->first_pair,
+        .pairs = t->pairs,
+        .values = t->values,
+        .dsps = t->dsps,
+    };
+    if (!(o->validation_share > 0 && o->validation_share < 1))
+        return error_set(err, "training: validation share must be between 0 and 1");
+    struct slices s;
+    if (slices_create(&s, t->schema, &from, o->validation_share, err) != 0)
+        return -1;
+    t->counts.pairs_dropped = t->pairs_refused + s.pairs_dropped;
+
+    struct network_shape shape = {0};
+    struct network *net = NULL;
+    int status = -1;
+    if (encoder_shape(s.encoder, interner_count(s.dsps), &shape) != 0) {
+        error_set(err, "training: out of memory");
+        goto done;
+    }
+    shape.hidden1 = o->hidden1;
+    shape.hidden2 = o->hidden2;
+    if (network_shape_check(&shape, err) != 0 ||
+        train_network(&shape, &s.train.examples, &s.validation.examples, &o->train, &net, report,
+                      err) != 0)
+        goto done;
+    status = finish(t, &s, o, net, report, out_path, err);
+done:
+    network_destroy(net);
+    network_shape_dispose(&shape);
+    slices_dispose(&s);
+    return status;
+}

@@ -1,0 +1,106 @@
+#include "model/adam.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* After so many steps the correction of the bias is below a float's resolution. */
+enum { STEPS_MAX = 20000 };
+
+static const float BETA1 = 0.9f, BETA2 = 0.999f, EPSILON = 1e-8f;
+
+struct correction {
+    float mean, root; /* 1 / (1 - beta1^t), 1 / sqrt(1 - beta2^t) */
+};
+
+struct adam {
+    float *mean, *square; /* moments, laid out as the network's block */
+    uint32_t dense_steps;
+    uint32_t **steps; /* [n_tables] -> [rows] */
+    size_t n_tables;
+    struct correction corrections[STEPS_MAX + 1];
+};
+
+struct adam *adam_create(const struct network *n, const struct gradient *g)
+{
+    struct adam *a = calloc(1, sizeof(*a));
+    if (a == NULL)
+        return NULL;
+    a->mean = calloc(n->block_floats, sizeof(*a->mean));
+    a->square = calloc(n->block_floats, sizeof(*a->square));
+    a->n_tables = g->n_tables;
+    a->steps = calloc(g->n_tables, sizeof(*a->steps));
+    if (a->mean == NULL || a->square == NULL || a->steps == NULL)
+        goto fail;
+    for (size_t i = 0; i < g->n_tables; i++)
+        if (g->tables[i].rows > 0 &&
+            (a->steps[i] = calloc(g->tables[i].rows, sizeof(**a->steps))) == NULL)
+            goto fail;
+    double power1 = 1, power2 = 1;
+    for (int t = 1; t <= STEPS_MAX; t++) {
+        power1 *= BETA1;
+        power2 *= BETA2;
+        a->corrections[t].mean = (float)(1 / (1 - power1));
+        a->corrections[t].root = (float)(1 / sqrt(1 - power2));
+    }
+    return a;
+fail:
+    adam_destroy(a);
+    return NULL;
+}
+
+void adam_destroy(struct adam *a)
+{
+    if (a == NULL)
+        return;
+    for (size_t i = 0; a->steps != NULL && i < a->n_tables; i++)
+        free(a->steps[i]);
+    free(a->steps);
+    free(a->mean);
+    free(a->square);
+    free(a);
+}
+
+static struct correction next_correction(const struct adam *a, uint32_t *steps)
+{
+    if (*steps < STEPS_MAX)
+        (*steps)++;
+    return a->corrections[*steps];
+}
+
+static void step(float *restrict param, float *restrict mean, float *restrict square,
+                 const float *restrict gradient, size_t n, struct correction c, float rate,
+                 float decay)
+{
+    float keep = 1 - rate * decay, ahead = rate * c.mean;
+    for (size_t i = 0; i < n; i++) {
+        float d = gradient[i];
+        float m = mean[i] + (1 - BETA1) * (d - mean[i]);
+        float s = square[i] + (1 - BETA2) * (d * d - square[i]);
+        mean[i] = m;
+        square[i] = s;
+        param[i] = keep * param[i] - ahead * m / (sqrtf(s) * c.root + EPSILON);
+    }
+}
+
+static void step_table(struct adam *a, struct network *n, const struct gradient_table *t,
+                       uint32_t *steps, float rate, float decay)
+{
+    size_t base = (size_t)(t->param - n->block);
+    for (size_t i = 0; i < t->n_touched; i++) {
+        size_t row = t->touched[i], at = base + row * t->dim;
+        struct correction c = next_correction(a, &steps[row]);
+        step(n->block + at, a->mean + at, a->square + at, t->sum + i * t->dim, t->dim, c, rate,
+             decay);
+    }
+}
+
+void adam_step(struct adam *a, struct network *n, const struct gradient *g,
+               const struct adam_rates *rates)
+{
+    struct correction c = next_correction(a, &a->dense_steps);
+    step(n->block, a->mean, a->square, g->dense, n->dense_floats, c, rates->dense, rates->decay);
+    for (size_t i = 0; i < g->n_tables; i++)
+        step_table(a, n, &g->tables[i], a->steps[i],
+                   i < g->n_tables / 2 ? rates->embedding : rates->wide, rates->decay);
+}

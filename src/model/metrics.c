@@ -1,0 +1,212 @@
+/* One sort by score, then one walk down: every estimate falls out of the running sums. Scores that
+ * are equal form one group, because a threshold cannot part them. */
+#include "model/metrics.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double Z_ONE_SIDED_95 = 1.6448536269514722;
+
+struct scored {
+    uint32_t key; /* falls as p rises */
+    float p, weight;
+    uint32_t bid;
+};
+
+/* The bits of a float, flipped so that unsigned order is numeric order, then turned over. */
+static uint32_t descending_key(float p)
+{
+    uint32_t bits;
+    memcpy(&bits, &p, sizeof(bits));
+    return ~(bits >> 31 != 0 ? ~bits : bits | 0x80000000u);
+}
+
+/* Stable radix sort, 11 bits a round; the result ends up in `items`. */
+static int sort_scored(struct scored **items, uint64_t n)
+{
+    struct scored *from = *items, *to = malloc(n * sizeof(*to) + 1);
+    if (to == NULL)
+        return -1;
+    for (unsigned shift = 0; shift < 32; shift += 11) {
+        uint64_t starts[2049] = {0};
+        for (uint64_t i = 0; i < n; i++)
+            starts[(from[i].key >> shift & 2047) + 1]++;
+        for (int i = 0; i < 2048; i++)
+            starts[i + 1] += starts[i];
+        for (uint64_t i = 0; i < n; i++)
+            to[starts[from[i].key >> shift & 2047]++] = from[i];
+        struct scored *other = from;
+        from = to;
+        to = other;
+    }
+    free(to);
+    *items = from;
+    return 0;
+}
+
+void wilson_bounds(double share, double n, double z, double *low, double *high)
+{
+    *low = 0;
+    *high = 1;
+    if (!(n > 0))
+        return;
+    double spread = z * z / n, middle = share + spread / 2;
+    double reach = z * sqrt(share * (1 - share) / n + spread / (4 * n));
+    *low = fmax(0, (middle - reach) / (1 + spread));
+    *high = fmin(1, (middle + reach) / (1 + spread));
+}
+
+struct totals {
+    double weight, bid_weight, bid_weight_squares, p_sum, nll_sum;
+    uint64_t bids;
+};
+
+static struct totals sum_up(const struct scored *items, uint64_t n)
+{
+    struct totals t = {0};
+    for (uint64_t i = 0; i < n; i++) {
+        double w = items[i].weight, p = items[i].p;
+        t.weight += w;
+        t.p_sum += w * p;
+        double sure = items[i].bid ? p : 1 - p;
+        t.nll_sum -= w * log(sure > 1e-12 ? sure : 1e-12); /* one certain miss is not infinite */
+        if (items[i].bid) {
+            t.bids++;
+            t.bid_weight += w;
+            t.bid_weight_squares += w * w;
+        }
+    }
+    return t;
+}
+
+/* The recalls worth a point: steps of 0.1% down to 95%, where operating points lie, then wider. */
+static double candidate_recall(uint32_t i)
+{
+    if (i == 0)
+        return 1;
+    if (i == 1)
+        return 0.9995;
+    if (i < 52)
+        return 1 - 0.001 * (i - 1);
+    if (i < 62)
+        return 0.95 - 0.005 * (i - 51);
+    return 0.9 - 0.01 * (i - 61);
+}
+
+enum { CANDIDATES = 102 }; /* the last one is 0.5 */
+
+/* Points come while walking down from the highest score, so candidates are met from the last one to
+ * the first and thresholds fall; build turns the order around at the end. */
+struct walk {
+    struct recall_curve *c;
+    const struct totals *t;
+    double sent, bids_sent, pairs_ordered; /* weights; the last one is AUC's numerator */
+    int candidate;                         /* the highest one not yet reached */
+    double effective_bids;
+};
+
+static void add_point(struct walk *w, float threshold)
+{
+    struct recall_point *point = &w->c->points[w->c->n++];
+    double low, high, recall = fmin(1, w->bids_sent / w->t->bid_weight);
+    wilson_bounds(recall, w->effective_bids, Z_ONE_SIDED_95, &low, &high);
+    point->threshold = threshold;
+    point->recall = (float)recall;
+    point->recall_low = (float)low;
+    point->recall_high = (float)high;
+    point->withheld = (float)fmax(0, 1 - w->sent / w->t->weight);
+}
+
+/* One group of equal scores. Recall 1 is told by the count of bids, not by a sum of weights that
+ * may have rounded. */
+static void walk_group(struct walk *w, float p, double bids, double others, bool all_bids_sent)
+{
+    w->pairs_ordered += others * (w->bids_sent + bids / 2);
+    w->sent += bids + others;
+    w->bids_sent += bids;
+    if (all_bids_sent)
+        w->bids_sent = w->t->bid_weight;
+    if (bids == 0)
+        return;
+    bool reached = false;
+    while (w->candidate >= 0 &&
+           (all_bids_sent ||
+            (w->candidate > 0 && w->bids_sent >= candidate_recall((uint32_t)w->candidate) *
+                                                     w->t->bid_weight * (1 - 1e-12)))) {
+        w->candidate--;
+        reached = true;
+    }
+    if (reached)
+        add_point(w, p);
+}
+
+static void walk_down(struct walk *w, const struct scored *items, uint64_t n)
+{
+    uint64_t bids_left = w->t->bids;
+    for (uint64_t i = 0; i < n;) {
+        double bids = 0, others = 0;
+        float p = items[i].p;
+        uint64_t first = i;
+        for (; i < n && items[i].key == items[first].key; i++)
+            if (items[i].bid) {
+                bids += items[i].weight;
+                bids_left--;
+            } else {
+                others += items[i].weight;
+            }
+        walk_group(w, p, bids, others, bids > 0 && bids_left == 0);
+    }
+}
+
+static void reverse_points(struct recall_curve *c)
+{
+    for (uint32_t i = 0; i < c->n / 2; i++) {
+        struct recall_point point = c->points[i];
+        c->points[i] = c->points[c->n - 1 - i];
+        c->points[c->n - 1 - i] = point;
+    }
+}
+
+int recall_curve_build(struct recall_curve *c, const float *p, const uint8_t *label,
+                       const float *weight, uint64_t n, struct error *err)
+{
+    memset(c, 0, sizeof(*c));
+    struct scored *items = malloc(n * sizeof(*items) + 1);
+    if (items == NULL)
+        return error_set(err, "recall curve: no memory for %llu pairs", (unsigned long long)n);
+    for (uint64_t i = 0; i < n; i++) {
+        assert(weight[i] > 0 && p[i] == p[i]);
+        float value = p[i] + 0.0f; /* -0 is 0 */
+        items[i] = (struct scored){descending_key(value), value, weight[i], label[i] != 0};
+    }
+    if (sort_scored(&items, n) != 0) {
+        free(items);
+        return error_set(err, "recall curve: no memory for %llu pairs", (unsigned long long)n);
+    }
+    struct totals t = sum_up(items, n);
+    struct walk w = {.c = c, .t = &t, .candidate = CANDIDATES - 1};
+    if (t.bids > 0)
+        w.effective_bids = t.bid_weight * t.bid_weight / t.bid_weight_squares;
+    walk_down(&w, items, n);
+    free(items);
+    reverse_points(c);
+    double other_weight = t.weight - t.bid_weight;
+    c->pairs = n;
+    c->bids = t.bids;
+    c->bid_rate = n > 0 ? t.bid_weight / t.weight : 0;
+    c->auc = t.bids > 0 && t.bids < n ? w.pairs_ordered / (t.bid_weight * other_weight) : NAN;
+    c->nll = n > 0 ? t.nll_sum / t.weight : NAN;
+    c->calibration = t.bids > 0 ? t.p_sum / t.bid_weight : NAN;
+    return 0;
+}
+
+float recall_curve_threshold(const struct recall_curve *c, double recall_target)
+{
+    for (uint32_t i = c->n; i-- > 0;)
+        if (c->points[i].recall_low >= recall_target)
+            return c->points[i].threshold;
+    return 0;
+}

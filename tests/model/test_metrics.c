@@ -1,0 +1,216 @@
+/* Curves worked out by hand, and one large set against the definitions, counted naively. */
+#include "tests/model/fixture.h"
+
+#include "model/metrics.h"
+
+#define NEAR(a, b, tolerance)                                        \
+    do {                                                             \
+        double a_ = (a), b_ = (b);                                   \
+        if (!(fabs(a_ - b_) <= (tolerance)))                         \
+            fail_msg("line %d: %.9g is not %.9g", __LINE__, a_, b_); \
+    } while (0)
+
+static void test_wilson_bounds(void **state)
+{
+    /* By hand: n = 10, z^2 = 4 gives (0.5 + 0.2 -+ 2 sqrt(0.025 + 0.01)) / 1.4 for a half, and so
+     * on. 81 of 263 at z = 1.96 is Newcombe's (1998) example: 0.2553 to 0.3662; 15 of 148: 0.0624
+     * to 0.1605; 0 of 20: 0 to 0.1611; 1 of 29: 0.0061 to 0.1718. */
+    static const struct {
+        double share, n, z, low, high;
+    } cases[] = {
+        {0.5, 10, 2, 0.232738, 0.767262},
+        {1, 96, 2, 0.96, 1},
+        {0, 96, 2, 0, 0.04},
+        {81.0 / 263, 263, 1.959964, 0.2553, 0.3662},
+        {15.0 / 148, 148, 1.959964, 0.0624, 0.1605},
+        {0, 20, 1.959964, 0, 0.1611},
+        {1.0 / 29, 29, 1.959964, 0.0061, 0.1718},
+        {0.5, 0, 2, 0, 1},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        double low, high;
+        wilson_bounds(cases[i].share, cases[i].n, cases[i].z, &low, &high);
+        NEAR(low, cases[i].low, 6e-5);
+        NEAR(high, cases[i].high, 6e-5);
+    }
+}
+
+static void test_curve_by_hand(void **state)
+{
+    /* From the top: bid .9, none .8, bid .7 (twice as heavy), {bid, none} .5, none .1 x 3. */
+    static const float p[] = {0.1f, 0.5f, 0.9f, 0.1f, 0.7f, 0.5f, 0.8f, 0.1f};
+    static const uint8_t label[] = {0, 1, 1, 0, 1, 0, 0, 0};
+    static const float weight[] = {1, 1, 1, 1, 2, 1, 1, 1};
+    struct recall_curve c;
+    assert_int_equal(recall_curve_build(&c, p, label, weight, 8, NULL), 0);
+    assert_int_equal(c.pairs, 8);
+    assert_int_equal(c.bids, 3);
+    NEAR(c.bid_rate, 4.0 / 9, 1e-9);
+    /* Ordered pairs by weight: bid .9 over 5 others; .7 (2) over 4; .5 over 3 and half of 1. */
+    NEAR(c.auc, (5 + 2 * 4 + 3.5) / (4 * 5), 1e-9);
+    double nll = -log(0.9) - log(0.2) - 2 * log(0.7) - 2 * log(0.5) - 3 * log(0.9);
+    NEAR(c.nll, nll / 9, 1e-6);
+    NEAR(c.calibration, (0.9 + 0.8 + 1.4 + 1.0 + 0.3) / 4, 1e-6);
+    /* Recall .75 at .7 sends weight 4 of 9; recall 1 at .5 sends 6 of 9. .9 alone is below 50%. */
+    assert_int_equal(c.n, 2);
+    assert_true(c.points[0].threshold == 0.5f && c.points[0].recall == 1);
+    NEAR(c.points[0].withheld, 3.0 / 9, 1e-6);
+    assert_true(c.points[1].threshold == 0.7f);
+    NEAR(c.points[1].recall, 0.75, 1e-6);
+    NEAR(c.points[1].withheld, 5.0 / 9, 1e-6);
+    /* Effective bids 4^2 / (1 + 1 + 4) = 8/3; z^2 = 2.70554. */
+    NEAR(c.points[0].recall_low, (8.0 / 3) / (8.0 / 3 + 2.705543), 1e-5);
+    NEAR(c.points[0].recall_high, 1, 1e-6);
+}
+
+static void test_curve_without_one_side(void **state)
+{
+    static const float p[] = {0.25f, 0.5f}, weight[] = {1, 3};
+    static const uint8_t none[] = {0, 0}, all[] = {1, 1};
+    struct recall_curve c;
+    assert_int_equal(recall_curve_build(&c, p, none, weight, 2, NULL), 0);
+    assert_int_equal(c.n, 0);
+    assert_true(isnan(c.auc) && isnan(c.calibration));
+    NEAR(c.nll, (-log(0.75) - 3 * log(0.5)) / 4, 1e-6);
+    assert_true(recall_curve_threshold(&c, 0.5) == 0);
+    assert_int_equal(recall_curve_build(&c, p, all, weight, 2, NULL), 0);
+    assert_int_equal(c.n, 2);
+    assert_true(isnan(c.auc) && c.points[0].withheld == 0 && c.points[0].threshold == 0.25f);
+    assert_int_equal(recall_curve_build(&c, NULL, NULL, NULL, 0, NULL), 0);
+    assert_true(c.n == 0 && c.pairs == 0 && c.bid_rate == 0 && isnan(c.nll) && isnan(c.auc));
+}
+
+static void test_curve_of_equal_scores(void **state)
+{
+    static const float p[] = {0.5f, 0.5f, 0.5f, 0.5f}, weight[] = {1, 1, 1, 1};
+    static const uint8_t label[] = {0, 1, 0, 1};
+    struct recall_curve c;
+    assert_int_equal(recall_curve_build(&c, p, label, weight, 4, NULL), 0);
+    NEAR(c.auc, 0.5, 1e-9);
+    assert_int_equal(c.n, 1);
+    assert_true(c.points[0].threshold == 0.5f && c.points[0].recall == 1);
+    assert_true(c.points[0].withheld == 0);
+}
+
+static void test_curve_of_certain_scores(void **state)
+{
+    static const float p[] = {1, -0.0f, 0, 1}, weight[] = {1, 1, 1, 1};
+    static const uint8_t label[] = {1, 0, 1, 0};
+    struct recall_curve c;
+    assert_int_equal(recall_curve_build(&c, p, label, weight, 4, NULL), 0);
+    assert_true(isfinite(c.nll) && c.nll > 5);
+    NEAR(c.auc, 0.5, 1e-9);
+    assert_true(c.points[0].threshold == 0 && c.points[0].recall == 1);
+}
+
+static void test_threshold(void **state)
+{
+    struct recall_curve c = {.n = 3,
+                             .points = {{0.1f, 1, 0.99f, 1, 0.2f},
+                                        {0.2f, 0.99f, 0.975f, 1, 0.5f},
+                                        {0.3f, 0.97f, 0.94f, 0.99f, 0.7f}}};
+    static const struct {
+        double target;
+        float threshold;
+    } cases[] = {{0.5, 0.3f},  {0.93, 0.3f}, {0.95, 0.2f}, {0.97, 0.2f},
+                 {0.98, 0.1f}, {0.995, 0},   {1, 0}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_true(recall_curve_threshold(&c, cases[i].target) == cases[i].threshold);
+}
+
+/* Few bids cannot prove much: 88 found of 88 prove 97%, 87 of 87 do not. */
+static void test_threshold_needs_counts(void **state)
+{
+    enum { N = 88 };
+    float p[N], weight[N];
+    uint8_t label[N];
+    struct recall_curve c;
+    for (int i = 0; i < N; i++) {
+        p[i] = 0.25f + 0.001f * (float)i;
+        weight[i] = 4; /* equal weights do not change the effective size */
+        label[i] = 1;
+    }
+    assert_int_equal(recall_curve_build(&c, p, label, weight, N, NULL), 0);
+    assert_true(recall_curve_threshold(&c, 0.97) == 0.25f);
+    assert_int_equal(recall_curve_build(&c, p, label, weight, N - 1, NULL), 0);
+    assert_true(recall_curve_threshold(&c, 0.97) == 0);
+    weight[0] = 400; /* one heavy bid: an effective size near 1 */
+    assert_int_equal(recall_curve_build(&c, p, label, weight, N, NULL), 0);
+    assert_true(recall_curve_threshold(&c, 0.97) == 0);
+}
+
+static void check_point(const struct recall_curve *c, uint32_t i, const float *p,
+                        const uint8_t *label, const float *weight, uint64_t n)
+{
+    const struct recall_point *point = &c->points[i];
+    double sent = 0, kept = 0, bids = 0, all = 0;
+    bool is_score = false;
+    for (uint64_t k = 0; k < n; k++) {
+        all += weight[k];
+        bids += label[k] ? weight[k] : 0;
+        is_score |= p[k] == point->threshold;
+        if (p[k] >= point->threshold) {
+            sent += weight[k];
+            kept += label[k] ? weight[k] : 0;
+        }
+    }
+    assert_true(is_score);
+    NEAR(point->recall, kept / bids, 1e-6);
+    NEAR(point->withheld, 1 - sent / all, 1e-6);
+    assert_true(point->recall_low <= point->recall && point->recall <= point->recall_high);
+    if (i > 0) {
+        assert_true(point->threshold > c->points[i - 1].threshold);
+        assert_true(point->recall < c->points[i - 1].recall);
+        assert_true(point->withheld >= c->points[i - 1].withheld);
+    }
+}
+
+static void test_curve_equals_counting(void **state)
+{
+    enum { N = 6000 };
+    float *p = malloc(N * sizeof(*p)), *weight = malloc(N * sizeof(*weight));
+    uint8_t *label = malloc(N);
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct prng g = {seed};
+        for (int i = 0; i < N; i++) {
+            p[i] = (float)prng_unit(&g);
+            if (seed % 2 == 0)
+                p[i] = floorf(p[i] * 50) / 50; /* many ties */
+            label[i] = prng_unit(&g) < 0.3 * (double)p[i];
+            weight[i] = prng_unit(&g) < 0.1 ? 20 : 1;
+        }
+        struct recall_curve c;
+        assert_int_equal(recall_curve_build(&c, p, label, weight, N, NULL), 0);
+        assert_true(c.n > (seed % 2 == 0 ? 15 : 50) && c.n <= RECALL_POINTS_MAX);
+        assert_true(c.points[0].recall == 1);
+        for (uint32_t i = 0; i < c.n; i++)
+            check_point(&c, i, p, label, weight, N);
+        double ordered = 0, pairs = 0;
+        for (int i = 0; i < N; i++)
+            for (int k = 0; k < N && label[i]; k++)
+                if (!label[k]) {
+                    double w = (double)weight[i] * weight[k];
+                    pairs += w;
+                    ordered += p[i] > p[k] ? w : p[i] == p[k] ? w / 2 : 0;
+                }
+        NEAR(c.auc, ordered / pairs, 1e-9);
+    }
+    free(p);
+    free(weight);
+    free(label);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_wilson_bounds),
+        cmocka_unit_test(test_curve_by_hand),
+        cmocka_unit_test(test_curve_without_one_side),
+        cmocka_unit_test(test_curve_of_equal_scores),
+        cmocka_unit_test(test_curve_of_certain_scores),
+        cmocka_unit_test(test_threshold),
+        cmocka_unit_test(test_threshold_needs_counts),
+        cmocka_unit_test(test_curve_equals_counting),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
