@@ -53,7 +53,7 @@ static void print_text(FILE *out, const struct open_loop_result *r, double rate)
     fputc('\n', out);
     if (rate != 0)
         print_latency(out, "latency", &r->latency);
-    print_latency(out, rate > 0 ? "service" : "latency", &r->service);
+    print_latency(out, rate != 0 ? "service" : "latency", &r->service);
     if (rate != 0)
         fprintf(out,
                 "\nlatency: from when a request was due; service: from when it was sent; late: "
@@ -83,7 +83,7 @@ static void print_json(FILE *out, const struct open_loop_result *r, double rate)
 {
     json_t *root = json_object(), *statuses = json_object(), *errors = json_object();
     for (int i = 0; i < OPEN_LOOP_STATUS_MAX; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof(name), "%d", i);
         if (r->statuses[i] > 0)
             json_object_set_new(statuses, name, json_integer((json_int_t)r->statuses[i]));
