@@ -1,3 +1,6 @@
+/* The moments lie as the parameters do; the kernel walks a run of them: all dense parameters at
+ * once, or one row of a table. The bias corrections are looked up: rows have counts of their own.
+ */
 #include "model/adam.h"
 
 #include <math.h>

@@ -41,7 +41,7 @@ void train_options_default(struct train_options *o)
 {
     *o = (struct train_options){.learning_rate = 5e-3f,
                                 .weight_decay = 1e-2f,
-                                .dropout = 0.1f,
+                                .dropout = 0.05f,
                                 .batch = 512,
                                 .epochs_max = 12,
                                 .patience = 3,

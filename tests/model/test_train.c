@@ -94,10 +94,11 @@ static void test_train_same_seed_same_bytes(void **state)
     o.epochs_max = 3;
     o.progress = watch;
     o.progress_ctx = &seen;
-    struct network *n[3];
-    struct train_report r[3];
-    for (int i = 0; i < 3; i++) {
+    struct network *n[4];
+    struct train_report r[4];
+    for (int i = 0; i < 4; i++) { /* twice the same on one thread; another seed twice on two */
         o.seed = i < 2 ? 7 : 8;
+        o.threads = i < 2 ? 1 : 2;
         assert_int_equal(train_network(&w.shape, &train.e, &validation.e, &o, &n[i], &r[i], NULL),
                          0);
         assert_true(seen.calls >= r[i].epochs && !seen.wrong && seen.last_epoch == r[i].epochs);
@@ -105,10 +106,11 @@ static void test_train_same_seed_same_bytes(void **state)
     }
     size_t bytes = n[0]->block_floats * sizeof(float);
     assert_memory_equal(n[0]->block, n[1]->block, bytes);
+    assert_memory_equal(n[2]->block, n[3]->block, bytes);
     assert_true(memcmp(n[0]->block, n[2]->block, bytes) != 0);
     assert_true(n[0]->negative_rate == n[1]->negative_rate);
     assert_true(r[0].validation_nll == r[1].validation_nll);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         network_destroy(n[i]);
     synthetic_examples_dispose(&train);
     synthetic_examples_dispose(&validation);
