@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "proxy/admin.h"
@@ -252,6 +253,31 @@ static void handled_signals(sigset_t *set)
     sigaddset(set, SIGUSR2); /* ends wait_for_signals */
 }
 
+/* A library may have started threads before main could block anything (OpenBLAS does, when it is
+ * loaded), and the kernel hands a signal to any thread that lets it in. Such a thread ends up here:
+ * it lets none in any more, and sends the signal again, to whom it may concern. */
+static void pass_on(int number, siginfo_t *info, void *context)
+{
+    sigset_t *after = &((ucontext_t *)context)->uc_sigmask;
+    sigaddset(after, SIGTERM);
+    sigaddset(after, SIGINT);
+    sigaddset(after, SIGHUP);
+    kill(getpid(), number);
+}
+
+static void take_signals(void)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    struct sigaction action = {.sa_sigaction = pass_on, .sa_flags = SA_SIGINFO | SA_RESTART};
+    sigset_t set;
+    handled_signals(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    action.sa_mask = set;
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        sigaction(numbers[i], &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
 static void *wait_for_signals(void *arg)
 {
     struct process *p = arg;
@@ -393,13 +419,10 @@ int process_serve(const char *config_path)
 {
     struct process p = {.config_path = config_path, .started_ms = wall_ms(), .last_reload_ms = -1};
     struct error err = {""};
-    sigset_t set;
     pthread_t signal_thread;
     int status = 1;
 
-    handled_signals(&set);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    take_signals();
     raise_descriptor_limit();
 
     struct admin *admin = NULL;
