@@ -95,7 +95,8 @@ static int parse(struct arguments *a, int argc, char **argv)
          false},
         {"days", CLI_TEXT, &a->days, "A:B", "its virtual days A to B-1, or one day: A (0)", 0, 0,
          false},
-        {"requests", CLI_INTEGER, &a->requests, "N", "at most so many (all)", 1, 1e12, false},
+        {"requests", CLI_INTEGER, &a->requests, "N",
+         "at most so many; of a scenario's days, spread evenly (all)", 1, 1e12, false},
         {"connections", CLI_INTEGER, &a->connections, "C",
          "connections at most (256; with max: 32)", 1, 50000, false},
         {"arrivals", CLI_TEXT, &a->arrivals, "KIND",
@@ -150,7 +151,7 @@ static int configure(struct load *l, const struct arguments *a)
     if (a->file != NULL)
         l->source = source_open_file(a->file, a->repeat, &l->err);
     else
-        l->source = source_open_scenario(a->scenario, first, end_day, &l->err);
+        l->source = source_open_scenario(a->scenario, first, end_day, l->requests_max, &l->err);
     if (l->source == NULL) {
         fprintf(stderr, "%s: %s\n", PROGRAM, l->err.text);
         return 1;
