@@ -329,6 +329,88 @@ static int cmd_truth(int argc, char **argv)
     return 0;
 }
 
+/* ---- capture ---- */
+
+/* One request as an exchange without a filter would have captured it: every DSP called, every call
+ * answered. */
+static void write_record(const struct world *w, struct bytes body, int64_t ts_ms,
+                         struct arena *arena, struct text *line)
+{
+    struct bid_request r;
+    struct bid_request_error fault;
+    struct buyer_bid bids[VIEW_IMPS_MAX];
+    struct view v;
+    if (!bid_request_scan(&r, body, 0, arena, &fault))
+        return;
+    view_make(&v, w->traffic, &r, ts_ms);
+    text_reset(line);
+    capture_line_begin(line, ts_ms, r.id, body, NULL, 0, NULL, 0);
+    for (uint32_t d = 0; d < w->n_buyers; d++) {
+        bool bid = buyer_bids(&w->buyers[d], &v, bids) > 0;
+        const struct capture_dsp out = {.dsp = bytes_of(w->buyers[d].name),
+                                        .sent = true,
+                                        .why = bytes_of("off"),
+                                        .p = NAN,
+                                        .threshold = NAN,
+                                        .propensity = 1,
+                                        .outcome = bytes_of(bid ? "bid" : "no_bid"),
+                                        .price = bid ? (double)bids[0].price_micros * 1e-6 : NAN,
+                                        .paid = NAN,
+                                        .latency_us = -1};
+        capture_line_dsp(line, &out);
+    }
+    capture_line_end(line);
+    fwrite(line->base, 1, line->len, stdout);
+}
+
+static int cmd_capture(int argc, char **argv)
+{
+    const char *scenario = NULL, *days = "0";
+    long requests = 0;
+    int32_t first = 0, end = 1;
+    const struct cli_option options[] = {
+        {"scenario", CLI_TEXT, &scenario, "FILE", "the world", 0, 0, true},
+        {"days", CLI_TEXT, &days, "A:B", "its virtual days A to B-1, or one day: A (0)", 0, 0,
+         false},
+        {"requests", CLI_INTEGER, &requests, "K", "of each day, spread over it (all of the day)", 1,
+         1e9, false}};
+    const struct cli_command command = {
+        PROGRAM,
+        "capture",
+        "Prints what an exchange without a filter captures on these days: nothing is sent, nothing "
+        "fails.",
+        "--scenario FILE [--days A:B] [--requests K] > capture.ndjson",
+        NULL,
+        options,
+        COUNT_OF(options)};
+    int status = cli_parse(&command, argc, argv);
+    if (status != CLI_RUN)
+        return status;
+    struct error err;
+    struct world *w = world_load(scenario, &err);
+    if (w == NULL || world_parse_days(days, &first, &end, &err) != 0) {
+        world_destroy(w);
+        return fail("capture", &err);
+    }
+    uint32_t total = w->scenario->traffic.requests_per_day;
+    uint32_t n = requests > 0 && requests < total ? (uint32_t)requests : total;
+    struct arena arena = {0};
+    struct text line = {0};
+    for (int32_t day = first; day < end; day++)
+        for (uint32_t i = 0; i < n; i++) {
+            char body[TRAFFIC_BODY_MAX];
+            int64_t ts_ms;
+            struct bytes b =
+                traffic_request(w->traffic, day, (uint32_t)((uint64_t)i * total / n), body, &ts_ms);
+            arena_reset(&arena, 1 << 20);
+            write_record(w, b, ts_ms, &arena, &line);
+        }
+    arena_dispose(&arena);
+    text_dispose(&line);
+    world_destroy(w);
+    return 0;
+}
+
 /* ---- report ---- */
 
 static int read_captures(struct report *r, const struct cli_list *paths, struct error *err)
@@ -413,10 +495,12 @@ int main(int argc, char **argv)
         const char *name;
         int (*run)(int argc, char **argv);
         const char *summary;
-    } COMMANDS[] = {{"serve", cmd_serve, "the scenario's DSPs as an HTTP server"},
-                    {"config", cmd_config, "a bidsieve configuration for them"},
-                    {"truth", cmd_truth, "their true bid rates, and the best possible filter"},
-                    {"report", cmd_report, "captured auctions against the truth"}};
+    } COMMANDS[] = {
+        {"serve", cmd_serve, "the scenario's DSPs as an HTTP server"},
+        {"config", cmd_config, "a bidsieve configuration for them"},
+        {"truth", cmd_truth, "their true bid rates, and the best possible filter"},
+        {"capture", cmd_capture, "what an unfiltered exchange captures, without sending"},
+        {"report", cmd_report, "captured auctions against the truth"}};
     for (size_t i = 0; argc > 1 && i < COUNT_OF(COMMANDS); i++) {
         if (strcmp(argv[1], COMMANDS[i].name) == 0)
             return COMMANDS[i].run(argc - 1, argv + 1);

@@ -10,7 +10,6 @@
 #include "filter/digits.h"
 #include "filter/features.h"
 #include "filter/property.h"
-#include "filter/user_agent.h"
 
 enum { TEXT_BYTES_MAX = 128, MINUTES_OF_WEEK = 7 * 24 * 60 };
 
@@ -548,21 +547,17 @@ static struct bytes audio_feed(const struct source_input *in)
 static struct bytes device_type(const struct source_input *in)
 {
     int32_t type = in->r->device.devicetype;
-    return type >= 0 ? code(type) : user_agent_device(in->r->device.ua);
+    return type >= 0 ? code(type) : in->ua.device;
 }
 
 static struct bytes device_os(const struct source_input *in)
 {
-    struct bytes os = in->r->device.os;
-    if (os.len == 0)
-        return user_agent_os(in->r->device.ua);
-    struct bytes family = os_family(os);
-    return family.len > 0 ? family : lower(in, os);
+    return in->os;
 }
 
 static struct bytes device_os_major(const struct source_input *in)
 {
-    struct bytes os = device_os(in), version = in->r->device.osv;
+    struct bytes os = in->os, version = in->r->device.osv;
     size_t n = 0;
     while (n < version.len && n < 8 && version.base[n] >= '0' && version.base[n] <= '9')
         n++;
@@ -581,7 +576,7 @@ static struct bytes device_model(const struct source_input *in)
 
 static struct bytes device_browser(const struct source_input *in)
 {
-    return user_agent_browser(in->r->device.ua);
+    return in->ua.browser;
 }
 
 static struct bytes device_language(const struct source_input *in)
@@ -915,8 +910,19 @@ static int64_t floor_mod(int64_t a, int64_t b)
     return rest < 0 ? rest + b : rest;
 }
 
+static struct bytes system_family(const struct source_input *in,
+                                  const struct user_agent_rules *rules)
+{
+    struct bytes os = in->r->device.os;
+    if (os.len == 0)
+        return in->ua.os;
+    struct bytes family = os_family(rules, os);
+    return family.len > 0 ? family : lower(in, os);
+}
+
 void source_input_init(struct source_input *in, const struct bid_request *r,
-                       const struct geo_place *place, int64_t ts_ms, struct arena *arena)
+                       const struct geo_place *place, int64_t ts_ms,
+                       const struct user_agent_rules *rules, struct arena *arena)
 {
     enum { THURSDAY_MINUTE = 3 * 24 * 60 }; /* 1970-01-01 */
     const int64_t minute_ms = 60000;
@@ -928,4 +934,6 @@ void source_input_init(struct source_input *in, const struct bid_request *r,
     in->local_minute = floor_mod(in->utc_minute + place->utcoffset_min, MINUTES_OF_WEEK);
     in->year = (int32_t)(1970 + floor((double)minute / (365.2425 * 24 * 60)));
     in->domain = property_domain(r, arena_alloc(arena, PROPERTY_DOMAIN_MAX));
+    user_agent_read(rules, r->device.ua, &in->ua);
+    in->os = system_family(in, rules);
 }

@@ -7,6 +7,7 @@
 #include "arena.h"
 #include "filter/bid_request.h"
 #include "filter/geo.h"
+#include "filter/user_agent.h"
 
 enum source_kind {
     SOURCE_DSP,   /* the DSP that is asked; exactly one feature of a schema */
@@ -23,9 +24,12 @@ struct source_input {
     int64_t local_minute, utc_minute; /* since Monday 00:00, 0..10079 */
     int32_t year;                     /* of the request, UTC */
     struct bytes domain;              /* of the property, normalised */
+    struct user_agent ua;
+    struct bytes os; /* device.os or the user agent's, as a family */
 };
 void source_input_init(struct source_input *in, const struct bid_request *r,
-                       const struct geo_place *place, int64_t ts_ms, struct arena *arena);
+                       const struct geo_place *place, int64_t ts_ms,
+                       const struct user_agent_rules *rules, struct arena *arena);
 
 struct feature_source {
     const char *name;

@@ -252,7 +252,8 @@ struct schema *schema_from_json(const json_t *document, const char *where,
         goto fail;
     }
     s->features = calloc(n, sizeof(*s->features));
-    if (s->features == NULL) {
+    s->user_agents = user_agent_rules_create();
+    if (s->features == NULL || s->user_agents == NULL) {
         error_set(err, "%s: out of memory", where);
         goto fail;
     }
@@ -331,8 +332,9 @@ struct schema *schema_copy(const struct schema *s)
         return NULL;
     *copy = *s;
     copy->features = malloc(s->n_features * sizeof(*copy->features));
-    if (copy->features == NULL) {
-        free(copy);
+    copy->user_agents = user_agent_rules_create();
+    if (copy->features == NULL || copy->user_agents == NULL) {
+        schema_destroy(copy);
         return NULL;
     }
     memcpy(copy->features, s->features, s->n_features * sizeof(*copy->features));
@@ -344,6 +346,7 @@ void schema_destroy(struct schema *s)
     if (s == NULL)
         return;
     free(s->features);
+    user_agent_rules_destroy(s->user_agents);
     free(s);
 }
 

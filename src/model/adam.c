@@ -1,8 +1,13 @@
+/* The moments lie as the parameters do; the kernel walks a run of them: all dense parameters at
+ * once, or one row of a table. The bias corrections are looked up: rows have counts of their own.
+ */
 #include "model/adam.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "model/kernel.h"
 
 /* After so many steps the correction of the bias is below a float's resolution. */
 enum { STEPS_MAX = 20000 };
@@ -14,6 +19,7 @@ struct correction {
 };
 
 struct adam {
+    const struct kernel *kernel;
     float *mean, *square; /* moments, laid out as the network's block */
     uint32_t dense_steps;
     uint32_t **steps; /* [n_tables] -> [rows] */
@@ -26,6 +32,7 @@ struct adam *adam_create(const struct network *n, const struct gradient *g)
     struct adam *a = calloc(1, sizeof(*a));
     if (a == NULL)
         return NULL;
+    a->kernel = kernel_choose();
     a->mean = calloc(n->block_floats, sizeof(*a->mean));
     a->square = calloc(n->block_floats, sizeof(*a->square));
     a->n_tables = g->n_tables;
@@ -68,19 +75,11 @@ static struct correction next_correction(const struct adam *a, uint32_t *steps)
     return a->corrections[*steps];
 }
 
-static void step(float *restrict param, float *restrict mean, float *restrict square,
-                 const float *restrict gradient, size_t n, struct correction c, float rate,
-                 float decay)
+static void step(struct adam *a, struct network *n, size_t at, const float *gradient, size_t count,
+                 struct correction c, float rate, float decay)
 {
-    float keep = 1 - rate * decay, ahead = rate * c.mean;
-    for (size_t i = 0; i < n; i++) {
-        float d = gradient[i];
-        float m = mean[i] + (1 - BETA1) * (d - mean[i]);
-        float s = square[i] + (1 - BETA2) * (d * d - square[i]);
-        mean[i] = m;
-        square[i] = s;
-        param[i] = keep * param[i] - ahead * m / (sqrtf(s) * c.root + EPSILON);
-    }
+    struct kernel_adam k = {1 - BETA1, 1 - BETA2, 1 - rate * decay, rate * c.mean, c.root, EPSILON};
+    a->kernel->adam(n->block + at, a->mean + at, a->square + at, gradient, &k, count);
 }
 
 static void step_table(struct adam *a, struct network *n, const struct gradient_table *t,
@@ -90,8 +89,7 @@ static void step_table(struct adam *a, struct network *n, const struct gradient_
     for (size_t i = 0; i < t->n_touched; i++) {
         size_t row = t->touched[i], at = base + row * t->dim;
         struct correction c = next_correction(a, &steps[row]);
-        step(n->block + at, a->mean + at, a->square + at, t->sum + i * t->dim, t->dim, c, rate,
-             decay);
+        step(a, n, at, t->sum + i * t->dim, t->dim, c, rate, decay);
     }
 }
 
@@ -99,7 +97,7 @@ void adam_step(struct adam *a, struct network *n, const struct gradient *g,
                const struct adam_rates *rates)
 {
     struct correction c = next_correction(a, &a->dense_steps);
-    step(n->block, a->mean, a->square, g->dense, n->dense_floats, c, rates->dense, rates->decay);
+    step(a, n, 0, g->dense, n->dense_floats, c, rates->dense, rates->decay);
     for (size_t i = 0; i < g->n_tables; i++)
         step_table(a, n, &g->tables[i], a->steps[i],
                    i < g->n_tables / 2 ? rates->embedding : rates->wide, rates->decay);

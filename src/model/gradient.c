@@ -1,3 +1,5 @@
+/* Which rows were touched is a list and, for each row, its place in it: touching costs one look-up,
+ * clearing as much as was touched, and the order of the list is the order of the batch. */
 #include "model/gradient.h"
 
 #include <stdlib.h>

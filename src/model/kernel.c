@@ -17,12 +17,39 @@ static void c_add_scaled(float *restrict y, const float *restrict x, float scale
         y[i] += scale * x[i];
 }
 
-static void c_relu_sum(float *restrict y, const float *restrict a, const float *restrict b,
-                       size_t n)
+static void c_relu_sum(float *y, const float *a, const float *b, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         float sum = a[i] + b[i];
         y[i] = sum > 0 ? sum : 0;
+    }
+}
+
+static void c_gate(float *y, const float *gate, const float *x, float scale, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float scaled = scale * x[i];
+        y[i] = gate[i] > 0 ? scaled : 0;
+    }
+}
+
+static void c_drop(float *y, const uint16_t *noise, uint16_t below, float gain, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float scaled = gain * y[i];
+        y[i] = noise[i] >= below ? scaled : 0;
+    }
+}
+
+static void c_adam(float *restrict param, float *restrict mean, float *restrict square,
+                   const float *restrict d, const struct kernel_adam *a, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float m = mean[i] + a->rest1 * (d[i] - mean[i]);
+        float s = square[i] + a->rest2 * (d[i] * d[i] - square[i]);
+        mean[i] = m;
+        square[i] = s;
+        param[i] = a->keep * param[i] - a->ahead * m / (sqrtf(s) * a->root + a->epsilon);
     }
 }
 
@@ -48,18 +75,24 @@ static inline __attribute__((always_inline)) void c_panel(const struct kernel_la
     const float *bias = l->bias + panel * KERNEL_PANEL;
     const float *output = l->output + panel * KERNEL_PANEL;
     float4 sum[ROWS][QUARTERS];
+#pragma GCC unroll 16
     for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 16
         for (int q = 0; q < QUARTERS; q++)
             sum[r][q] = load4(bias + 4 * q);
     for (uint32_t k = 0; k < l->hidden1; k++, weight += KERNEL_PANEL)
+#pragma GCC unroll 16
         for (size_t r = 0; r < rows; r++) {
             float h = h1[r * stride + k];
             float4 hhhh = {h, h, h, h};
+#pragma GCC unroll 16
             for (int q = 0; q < QUARTERS; q++)
                 sum[r][q] += hhhh * load4(weight + 4 * q);
         }
+#pragma GCC unroll 16
     for (size_t r = 0; r < rows; r++) {
         float total = 0;
+#pragma GCC unroll 16
         for (int j = 0; j < KERNEL_PANEL; j++) {
             float h2 = sum[r][j / 4][j % 4];
             total += output[j] * (h2 > 0 ? h2 : 0);
@@ -80,7 +113,7 @@ static void c_layers(const struct kernel_layers *l, const float *restrict h1, si
     }
 }
 
-const struct kernel kernel_c = {"c", c_add_scaled, c_relu_sum, c_layers};
+const struct kernel kernel_c = {"c", c_add_scaled, c_relu_sum, c_gate, c_drop, c_adam, c_layers};
 
 /* ---- choice ---- */
 
@@ -109,36 +142,71 @@ static bool close_to(const float *a, const float *b, size_t n)
     return true;
 }
 
-/* Odd sizes on purpose: every variant's blocks and its remainders run. */
-bool kernel_agrees(const struct kernel *k)
+enum { CHECK_UNITS = 53, CHECK_PANELS = 5, CHECK_ROWS = 27, CHECK_FLOATS = 1024 + 13 };
+
+struct check {
+    float a[CHECK_FLOATS], b[CHECK_FLOATS], c[CHECK_FLOATS], d[CHECK_FLOATS];
+    uint16_t noise[CHECK_FLOATS];
+};
+
+static void fill_check(struct check *x)
 {
-    enum { HIDDEN1 = 53, PANELS = 5, N = 27, H2 = PANELS * KERNEL_PANEL };
-    static const float scale = 0.75f;
-    float weight[HIDDEN1 * H2], bias[H2], output[H2], h1[N * HIDDEN1];
-    float mine[N * HIDDEN1], plain[N * HIDDEN1], logits_mine[N] = {0}, logits_plain[N] = {0};
     struct prng g = {1};
-    for (int i = 0; i < HIDDEN1 * H2; i++)
+    for (int i = 0; i < CHECK_FLOATS; i++) {
+        x->a[i] = (float)prng_unit(&g) - 0.5f;
+        x->b[i] = (float)prng_unit(&g) - 0.5f;
+        x->c[i] = (float)prng_unit(&g);
+        x->d[i] = (float)prng_unit(&g) - 0.5f;
+        x->noise[i] = (uint16_t)prng_next(&g);
+    }
+}
+
+/* All that works on runs of floats, one on the other's result. */
+static void run_vectors(const struct kernel *k, struct check *x)
+{
+    static const struct kernel_adam adam = {0.1f, 0.001f, 0.99f, 0.01f, 2, 1e-8f};
+    k->add_scaled(x->a, x->b, 0.75f, CHECK_FLOATS);
+    k->adam(x->a, x->b, x->c, x->d, &adam, CHECK_FLOATS);
+    k->gate(x->d, x->a, x->b, 1.25f, CHECK_FLOATS);
+    k->drop(x->b, x->noise, 20000, 1.5f, CHECK_FLOATS);
+    k->relu_sum(x->a, x->a, x->b, CHECK_FLOATS);
+}
+
+static bool vectors_agree(const struct kernel *k)
+{
+    struct check mine, plain;
+    fill_check(&mine);
+    fill_check(&plain);
+    run_vectors(k, &mine);
+    run_vectors(&kernel_c, &plain);
+    return close_to(mine.a, plain.a, CHECK_FLOATS) && close_to(mine.b, plain.b, CHECK_FLOATS) &&
+           close_to(mine.c, plain.c, CHECK_FLOATS) && close_to(mine.d, plain.d, CHECK_FLOATS);
+}
+
+static bool layers_agree(const struct kernel *k)
+{
+    float weight[CHECK_UNITS * CHECK_PANELS * KERNEL_PANEL], h1[CHECK_ROWS * CHECK_UNITS];
+    float bias[CHECK_PANELS * KERNEL_PANEL], output[CHECK_PANELS * KERNEL_PANEL];
+    float mine[CHECK_ROWS] = {0}, plain[CHECK_ROWS] = {0};
+    struct prng g = {2};
+    for (size_t i = 0; i < sizeof(weight) / sizeof(float); i++)
         weight[i] = (float)prng_unit(&g) - 0.5f;
-    for (int i = 0; i < H2; i++) {
+    for (size_t i = 0; i < sizeof(h1) / sizeof(float); i++)
+        h1[i] = (float)prng_unit(&g) - 0.25f;
+    for (size_t i = 0; i < sizeof(bias) / sizeof(float); i++) {
         bias[i] = (float)prng_unit(&g) - 0.5f;
         output[i] = (float)prng_unit(&g) - 0.5f;
     }
-    for (int i = 0; i < N * HIDDEN1; i++) {
-        h1[i] = (float)prng_unit(&g) - 0.5f;
-        mine[i] = plain[i] = (float)prng_unit(&g) - 0.5f;
-    }
-    kernel_c.add_scaled(plain, h1, scale, N * HIDDEN1);
-    k->add_scaled(mine, h1, scale, N * HIDDEN1);
-    if (!close_to(mine, plain, N * HIDDEN1))
-        return false;
-    kernel_c.relu_sum(plain, h1, weight, N * HIDDEN1);
-    k->relu_sum(mine, h1, weight, N * HIDDEN1);
-    if (!close_to(mine, plain, N * HIDDEN1))
-        return false;
-    struct kernel_layers l = {HIDDEN1, PANELS, weight, bias, output};
-    kernel_c.layers(&l, h1, HIDDEN1, N, logits_plain);
-    k->layers(&l, h1, HIDDEN1, N, logits_mine);
-    return close_to(logits_mine, logits_plain, N);
+    struct kernel_layers l = {CHECK_UNITS, CHECK_PANELS, weight, bias, output};
+    kernel_c.layers(&l, h1, CHECK_UNITS, CHECK_ROWS, plain);
+    k->layers(&l, h1, CHECK_UNITS, CHECK_ROWS, mine);
+    return close_to(mine, plain, CHECK_ROWS);
+}
+
+/* Odd sizes on purpose: every variant's blocks and its remainders run. */
+bool kernel_agrees(const struct kernel *k)
+{
+    return vectors_agree(k) && layers_agree(k);
 }
 
 const struct kernel *kernel_choose(void)

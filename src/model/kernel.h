@@ -1,4 +1,5 @@
-/* The inner loops of scoring, one table of functions per instruction set.
+/* The inner loops of scoring and of training outside BLAS, one table of functions per instruction
+ * set.
  *
  * kernel.c holds the plain C one and the choice; kernel_avx2.c and kernel_avx512.c hold one table
  * each. All functions are pure, take unaligned pointers and any length, and round alike within a
@@ -22,12 +23,30 @@ struct kernel_layers {
     const float *output; /* [panels * KERNEL_PANEL]: output.weight[1] - output.weight[0] */
 };
 
+/* One step of Adam over a run of parameters. */
+struct kernel_adam {
+    float rest1, rest2; /* 1 - beta1, 1 - beta2 */
+    float keep;         /* 1 - rate * decay */
+    float ahead;        /* rate / (1 - beta1^t) */
+    float root;         /* 1 / sqrt(1 - beta2^t) */
+    float epsilon;
+};
+
+/* Runs of floats may be the same run (y = a), but not overlap otherwise. */
 struct kernel {
     const char *name;
     /* y += scale * x */
     void (*add_scaled)(float *restrict y, const float *restrict x, float scale, size_t n);
     /* y = relu(a + b) */
-    void (*relu_sum)(float *restrict y, const float *restrict a, const float *restrict b, size_t n);
+    void (*relu_sum)(float *y, const float *a, const float *b, size_t n);
+    /* y = gate > 0 ? scale * x : 0 */
+    void (*gate)(float *y, const float *gate, const float *x, float scale, size_t n);
+    /* y = noise >= below ? gain * y : 0 */
+    void (*drop)(float *y, const uint16_t *noise, uint16_t below, float gain, size_t n);
+    /* mean += rest1 * (d - mean); square += rest2 * (d * d - square);
+     * param = keep * param - ahead * mean / (sqrt(square) * root + epsilon) */
+    void (*adam)(float *restrict param, float *restrict mean, float *restrict square,
+                 const float *restrict d, const struct kernel_adam *a, size_t n);
     /* logit[i] += output . relu(weight . h1[i] + bias) for i below n; h1: [n][stride] */
     void (*layers)(const struct kernel_layers *l, const float *restrict h1, size_t stride, size_t n,
                    float *restrict logit);

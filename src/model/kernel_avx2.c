@@ -19,8 +19,7 @@ static void avx2_add_scaled(float *restrict y, const float *restrict x, float sc
         y[i] += scale * x[i];
 }
 
-static void avx2_relu_sum(float *restrict y, const float *restrict a, const float *restrict b,
-                          size_t n)
+static void avx2_relu_sum(float *y, const float *a, const float *b, size_t n)
 {
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
@@ -31,6 +30,56 @@ static void avx2_relu_sum(float *restrict y, const float *restrict a, const floa
         float sum = a[i] + b[i];
         y[i] = sum > 0 ? sum : 0;
     }
+}
+
+static void avx2_gate(float *y, const float *gate, const float *x, float scale, size_t n)
+{
+    __m256 factor = _mm256_set1_ps(scale), zero = _mm256_setzero_ps();
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __m256 open = _mm256_cmp_ps(_mm256_loadu_ps(gate + i), zero, _CMP_GT_OQ);
+        __m256 scaled = _mm256_mul_ps(factor, _mm256_loadu_ps(x + i));
+        _mm256_storeu_ps(y + i, _mm256_and_ps(open, scaled));
+    }
+    for (; i < n; i++)
+        y[i] = gate[i] > 0 ? scale * x[i] : 0;
+}
+
+static void avx2_drop(float *y, const uint16_t *noise, uint16_t below, float gain, size_t n)
+{
+    __m256 factor = _mm256_set1_ps(gain);
+    __m256i limit = _mm256_set1_epi32(below);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __m128i bits = _mm_loadu_si128((const __m128i *)(noise + i));
+        __m256i silent = _mm256_cmpgt_epi32(limit, _mm256_cvtepu16_epi32(bits));
+        __m256 scaled = _mm256_mul_ps(factor, _mm256_loadu_ps(y + i));
+        _mm256_storeu_ps(y + i, _mm256_andnot_ps(_mm256_castsi256_ps(silent), scaled));
+    }
+    for (; i < n; i++)
+        y[i] = noise[i] >= below ? gain * y[i] : 0;
+}
+
+static void avx2_adam(float *restrict param, float *restrict mean, float *restrict square,
+                      const float *restrict d, const struct kernel_adam *a, size_t n)
+{
+    __m256 rest1 = _mm256_set1_ps(a->rest1), rest2 = _mm256_set1_ps(a->rest2);
+    __m256 keep = _mm256_set1_ps(a->keep), ahead = _mm256_set1_ps(a->ahead);
+    __m256 root = _mm256_set1_ps(a->root), epsilon = _mm256_set1_ps(a->epsilon);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __m256 g = _mm256_loadu_ps(d + i), m = _mm256_loadu_ps(mean + i);
+        __m256 s = _mm256_loadu_ps(square + i);
+        m = _mm256_fmadd_ps(rest1, _mm256_sub_ps(g, m), m);
+        s = _mm256_fmadd_ps(rest2, _mm256_fmsub_ps(g, g, s), s);
+        _mm256_storeu_ps(mean + i, m);
+        _mm256_storeu_ps(square + i, s);
+        __m256 size = _mm256_fmadd_ps(_mm256_sqrt_ps(s), root, epsilon);
+        __m256 step = _mm256_div_ps(_mm256_mul_ps(ahead, m), size);
+        _mm256_storeu_ps(param + i, _mm256_fmsub_ps(keep, _mm256_loadu_ps(param + i), step));
+    }
+    if (i < n)
+        kernel_c.adam(param + i, mean + i, square + i, d + i, a, n - i);
 }
 
 static inline float sum_lanes(__m256 v)
@@ -49,17 +98,21 @@ static inline __attribute__((always_inline)) void panel_rows(const struct kernel
     const float *bias = l->bias + panel * KERNEL_PANEL;
     const float *output = l->output + panel * KERNEL_PANEL;
     __m256 sum[ROWS][HALVES];
+#pragma GCC unroll 16
     for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 16
         for (int half = 0; half < HALVES; half++)
             sum[r][half] = _mm256_loadu_ps(bias + half * LANES);
     for (uint32_t k = 0; k < l->hidden1; k++, weight += KERNEL_PANEL) {
         __m256 w0 = _mm256_loadu_ps(weight), w1 = _mm256_loadu_ps(weight + LANES);
+#pragma GCC unroll 16
         for (size_t r = 0; r < rows; r++) {
             __m256 h = _mm256_broadcast_ss(h1 + r * stride + k);
             sum[r][0] = _mm256_fmadd_ps(h, w0, sum[r][0]);
             sum[r][1] = _mm256_fmadd_ps(h, w1, sum[r][1]);
         }
     }
+#pragma GCC unroll 16
     for (size_t r = 0; r < rows; r++) {
         __m256 zero = _mm256_setzero_ps();
         __m256 total = _mm256_mul_ps(_mm256_max_ps(sum[r][0], zero), _mm256_loadu_ps(output));
@@ -83,7 +136,8 @@ static void avx2_layers(const struct kernel_layers *l, const float *restrict h1,
     }
 }
 
-const struct kernel kernel_avx2 = {"avx2", avx2_add_scaled, avx2_relu_sum, avx2_layers};
+const struct kernel kernel_avx2 = {"avx2",    avx2_add_scaled, avx2_relu_sum, avx2_gate,
+                                   avx2_drop, avx2_adam,       avx2_layers};
 
 #else
 typedef int kernel_avx2_is_for_x86_64;

@@ -16,7 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/kernel.h"
+
 struct pass {
+    const struct kernel *kernel;
     uint32_t batch, inputs, h1, h2, dsp_dim, dsp_offset;
     float *x, *dx, *z, *e, *u, *a1, *d1, *a2;
     float *logit, *output; /* [batch]; [h2] output.weight[1] - output.weight[0] */
@@ -60,6 +63,7 @@ struct pass *pass_create(const struct network *n, uint32_t batch)
     struct pass *p = calloc(1, sizeof(*p));
     if (p == NULL)
         return NULL;
+    p->kernel = kernel_choose();
     p->batch = batch;
     p->inputs = network_shape_inputs(s);
     p->h1 = s->hidden1;
@@ -102,8 +106,8 @@ static size_t value_of(const struct network_feature *f, uint32_t slot)
     return slot < f->values ? slot : VALUE_UNKNOWN;
 }
 
-static void load_inputs(const struct network *n, const uint32_t *slots, const float *numeric,
-                        float *x)
+static void load_inputs(const struct kernel *kernel, const struct network *n, const uint32_t *slots,
+                        const float *numeric, float *x)
 {
     const struct network_shape *s = &n->shape;
     for (uint32_t f = 0; f < s->n_features; f++) {
@@ -116,8 +120,7 @@ static void load_inputs(const struct network *n, const uint32_t *slots, const fl
                 if (slots[i] == SLOT_EMPTY)
                     continue;
                 const float *row = n->embedding[f] + value_of(feature, slots[i]) * dim;
-                for (uint32_t k = 0; k < dim; k++)
-                    x[k] += share * row[k];
+                kernel->add_scaled(x, row, share, dim);
             }
             slots += feature->slots;
         }
@@ -127,8 +130,8 @@ static void load_inputs(const struct network *n, const uint32_t *slots, const fl
         memcpy(x, numeric, s->n_numeric * sizeof(float));
 }
 
-static void scatter_inputs(const struct network *n, const uint32_t *slots, const float *dx,
-                           struct gradient *gradient)
+static void scatter_inputs(const struct kernel *kernel, const struct network *n,
+                           const uint32_t *slots, const float *dx, struct gradient *gradient)
 {
     const struct network_shape *s = &n->shape;
     for (uint32_t f = 0; f < s->n_features; f++) {
@@ -139,8 +142,7 @@ static void scatter_inputs(const struct network *n, const uint32_t *slots, const
                 if (slots[i] == SLOT_EMPTY)
                     continue;
                 float *row = gradient_row(&gradient->tables[f], value_of(feature, slots[i]));
-                for (uint32_t k = 0; k < feature->dim; k++)
-                    row[k] += share * dx[k];
+                kernel->add_scaled(row, dx, share, feature->dim);
             }
             slots += feature->slots;
         }
@@ -201,40 +203,12 @@ static struct dropout dropout_of(float rate)
     return d;
 }
 
-static void drop(float *restrict a, const uint16_t *restrict noise, size_t n, struct dropout d)
+static void drop(struct pass *p, float *a, size_t n, struct dropout d, struct prng *g)
 {
-    for (size_t i = 0; i < n; i++)
-        a[i] = noise[i] < d.silent_below ? 0 : d.gain * a[i];
-}
-
-static void relu_sum3(float *restrict to, const float *restrict a, const float *restrict b,
-                      const float *restrict c, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        float sum = a[i] + b[i] + c[i];
-        to[i] = sum > 0 ? sum : 0;
-    }
-}
-
-static void relu_add(float *restrict a, const float *restrict bias, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        float sum = a[i] + bias[i];
-        a[i] = sum > 0 ? sum : 0;
-    }
-}
-
-/* d = (activation > 0 ? d * gain : 0) */
-static void silence(float *restrict d, const float *restrict activation, size_t n, float gain)
-{
-    for (size_t i = 0; i < n; i++)
-        d[i] = activation[i] > 0 ? d[i] * gain : 0;
-}
-
-static void add_to(float *restrict to, const float *restrict from, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        to[i] += from[i];
+    if (d.silent_below == 0)
+        return;
+    draw_noise(p->noise, n, g);
+    p->kernel->drop(a, p->noise, d.silent_below, d.gain, n);
 }
 
 static void multiply(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, uint32_t m, uint32_t n, uint32_t k,
@@ -269,7 +243,8 @@ static void load(struct pass *p, const struct network *n, struct batch *b)
         uint32_t request = e->request[b->pairs[i]];
         if (b->n_rows == 0 || p->row_request[b->n_rows - 1] != request) {
             const float *numeric = n_numeric > 0 ? e->numeric + (size_t)request * n_numeric : NULL;
-            load_inputs(n, slots_of(b, request), numeric, p->x + (size_t)b->n_rows * p->inputs);
+            load_inputs(p->kernel, n, slots_of(b, request), numeric,
+                        p->x + (size_t)b->n_rows * p->inputs);
             p->row_request[b->n_rows++] = request;
         }
         p->pair_row[i] = b->n_rows - 1;
@@ -290,21 +265,19 @@ static void forward(struct pass *p, const struct network *n, const struct batch 
              p->inputs, 0, p->z, h1);
     multiply(CblasNoTrans, CblasTrans, b->n_dsps, h1, p->dsp_dim, p->e, p->dsp_dim,
              n->hidden1_weight + p->dsp_offset, p->inputs, 0, p->u, h1);
+    for (uint32_t d = 0; d < b->n_dsps; d++)
+        p->kernel->add_scaled(p->u + (size_t)d * h1, n->hidden1_bias, 1, h1);
     for (uint32_t i = 0; i < b->n_pairs; i++)
-        relu_sum3(p->a1 + (size_t)i * h1, p->z + (size_t)p->pair_row[i] * h1,
-                  p->u + (size_t)p->pair_dsp[i] * h1, n->hidden1_bias, h1);
-    if (dropout.silent_below > 0) {
-        draw_noise(p->noise, (size_t)b->n_pairs * h1, g);
-        drop(p->a1, p->noise, (size_t)b->n_pairs * h1, dropout);
-    }
+        p->kernel->relu_sum(p->a1 + (size_t)i * h1, p->z + (size_t)p->pair_row[i] * h1,
+                            p->u + (size_t)p->pair_dsp[i] * h1, h1);
+    drop(p, p->a1, (size_t)b->n_pairs * h1, dropout, g);
     multiply(CblasNoTrans, CblasTrans, b->n_pairs, h2, h1, p->a1, h1, n->hidden2_weight, h1, 0,
              p->a2, h2);
-    for (uint32_t i = 0; i < b->n_pairs; i++)
-        relu_add(p->a2 + (size_t)i * h2, n->hidden2_bias, h2);
-    if (dropout.silent_below > 0) {
-        draw_noise(p->noise, (size_t)b->n_pairs * h2, g);
-        drop(p->a2, p->noise, (size_t)b->n_pairs * h2, dropout);
+    for (uint32_t i = 0; i < b->n_pairs; i++) {
+        float *a = p->a2 + (size_t)i * h2;
+        p->kernel->relu_sum(a, a, n->hidden2_bias, h2);
     }
+    drop(p, p->a2, (size_t)b->n_pairs * h2, dropout, g);
     for (uint32_t j = 0; j < h2; j++)
         p->output[j] = n->output_weight[h2 + j] - n->output_weight[j];
     cblas_sgemv(CblasRowMajor, CblasNoTrans, (int)b->n_pairs, (int)h2, 1, p->a2, (int)h2, p->output,
@@ -364,10 +337,9 @@ static void backward_hidden2(struct pass *p, const struct network *n, const stru
     float *bias = gradient_of(n, gradient, n->hidden2_bias);
     memset(bias, 0, h2 * sizeof(float));
     for (uint32_t i = 0; i < b->n_pairs; i++) {
-        float *a = p->a2 + (size_t)i * h2, d = p->logit[i] * gain;
-        for (uint32_t j = 0; j < h2; j++)
-            a[j] = a[j] > 0 ? d * p->output[j] : 0;
-        add_to(bias, a, h2);
+        float *a = p->a2 + (size_t)i * h2;
+        p->kernel->gate(a, a, p->output, p->logit[i] * gain, h2);
+        p->kernel->add_scaled(bias, a, 1, h2);
     }
     multiply(CblasTrans, CblasNoTrans, h2, h1, b->n_pairs, p->a2, h2, p->a1, h1, 0,
              gradient_of(n, gradient, n->hidden2_weight), h1);
@@ -381,17 +353,17 @@ static void backward_hidden1(struct pass *p, const struct network *n, const stru
     uint32_t h1 = p->h1, in = p->inputs, dim = p->dsp_dim;
     float *weight = gradient_of(n, gradient, n->hidden1_weight);
     float *bias = gradient_of(n, gradient, n->hidden1_bias);
-    silence(p->d1, p->a1, (size_t)b->n_pairs * h1, gain);
+    p->kernel->gate(p->d1, p->a1, p->d1, gain, (size_t)b->n_pairs * h1);
     memset(bias, 0, h1 * sizeof(float));
     memset(p->z, 0, (size_t)b->n_rows * h1 * sizeof(float));
     memset(p->u, 0, (size_t)b->n_dsps * h1 * sizeof(float));
     for (uint32_t i = 0; i < b->n_pairs; i++) {
         const float *d = p->d1 + (size_t)i * h1;
-        add_to(p->z + (size_t)p->pair_row[i] * h1, d, h1);
-        add_to(p->u + (size_t)p->pair_dsp[i] * h1, d, h1);
+        p->kernel->add_scaled(p->z + (size_t)p->pair_row[i] * h1, d, 1, h1);
+        p->kernel->add_scaled(p->u + (size_t)p->pair_dsp[i] * h1, d, 1, h1);
     }
     for (uint32_t d = 0; d < b->n_dsps; d++)
-        add_to(bias, p->u + (size_t)d * h1, h1);
+        p->kernel->add_scaled(bias, p->u + (size_t)d * h1, 1, h1);
     multiply(CblasTrans, CblasNoTrans, h1, in, b->n_rows, p->z, h1, p->x, in, 0, weight, in);
     multiply(CblasTrans, CblasNoTrans, h1, dim, b->n_dsps, p->u, h1, p->e, dim, 1,
              weight + p->dsp_offset, in);
@@ -419,6 +391,7 @@ struct pass_loss pass_run(struct pass *p, const struct network *n, const struct 
     backward_hidden2(p, n, &b, drops.gain, gradient);
     backward_hidden1(p, n, &b, drops.gain, gradient);
     for (uint32_t r = 0; r < b.n_rows; r++)
-        scatter_inputs(n, slots_of(&b, p->row_request[r]), p->dx + (size_t)r * p->inputs, gradient);
+        scatter_inputs(p->kernel, n, slots_of(&b, p->row_request[r]), p->dx + (size_t)r * p->inputs,
+                       gradient);
     return loss;
 }

@@ -48,7 +48,9 @@ struct train_report {
 
 void train_options_default(struct train_options *o);
 
-/* The parameters of the best epoch. The same seed, data and thread count give the same bytes. */
+/* The parameters of the best epoch, calibrated on the validation pairs. Without validation pairs:
+ * those of the last epoch. Pairs of one request should stand together: scoring is faster. The same
+ * seed, data and thread count give the same bytes. */
 int train_network(const struct network_shape *shape, const struct examples *train,
                   const struct examples *validation, const struct train_options *options,
                   struct network **out, struct train_report *report, struct error *err);

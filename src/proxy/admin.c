@@ -128,8 +128,8 @@ static void metrics(struct admin *a, struct exchange *e)
         .generation = s->generation,
         .dsps = s->config->n_dsps,
         .model_version = model != NULL ? model->version : NULL,
-        .model_age_seconds = model != NULL && model->window_to_ms >= 0
-                                 ? (double)(wall_ms() - model->window_to_ms) / 1000
+        .model_age_seconds = model != NULL && model->trained_at_ms >= 0
+                                 ? (double)(wall_ms() - model->trained_at_ms) / 1000
                                  : NAN,
         .model_stale = s->config->clock == CLOCK_SOURCE_WALL && wall_ms() >= s->model_stale_at_ms,
         .currency = s->config->auction.currency,

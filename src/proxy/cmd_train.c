@@ -14,7 +14,7 @@
 
 struct read_counts {
     uint64_t records, pairs, bids, bad_records, bad_requests;
-    char first_fault[512];
+    char first_fault[1200];
 };
 
 static void note_fault(struct read_counts *n, const char *text, const char *more)

@@ -40,16 +40,16 @@ static int load_model(struct snapshot *s, struct error *err)
     s->model = predictor_load(s->config->model.file, &why);
     if (s->model == NULL)
         return fail(s, "model.file", &why, err);
-    s->model_stale_at_ms = snapshot_stale_at_ms(predictor_info(s->model)->window_to_ms,
+    s->model_stale_at_ms = snapshot_stale_at_ms(predictor_info(s->model)->trained_at_ms,
                                                 s->config->model.max_age_hours);
     return 0;
 }
 
-int64_t snapshot_stale_at_ms(int64_t window_to_ms, double max_age_hours)
+int64_t snapshot_stale_at_ms(int64_t trained_at_ms, double max_age_hours)
 {
-    if (window_to_ms < 0 || max_age_hours == 0)
+    if (trained_at_ms < 0 || max_age_hours == 0)
         return INT64_MAX;
-    return window_to_ms + llround(max_age_hours * 3600e3);
+    return trained_at_ms + llround(max_age_hours * 3600e3);
 }
 
 static int load_rates(struct snapshot *s, struct error *err)

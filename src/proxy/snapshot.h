@@ -26,8 +26,8 @@ struct snapshot *snapshot_build(const char *config_path, uint64_t generation, st
 struct snapshot *snapshot_acquire(struct snapshot *s); /* any thread that holds a reference */
 void snapshot_release(struct snapshot *s);             /* NULL is fine; the last one frees */
 
-/* When a model whose training data ended at window_to_ms is too old to use. A window that is not
+/* When a model whose data ended at trained_at_ms is too old to use. A window that is not
  * known (-1) and an age of 0 never are. */
-int64_t snapshot_stale_at_ms(int64_t window_to_ms, double max_age_hours);
+int64_t snapshot_stale_at_ms(int64_t trained_at_ms, double max_age_hours);
 
 #endif

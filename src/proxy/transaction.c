@@ -105,8 +105,10 @@ static void transaction_end(struct transaction *t)
 void transactions_dispose(struct worker *w)
 {
     while (w->active != NULL) {
-        auction_abort(w->active->auction);
-        transaction_end(w->active);
+        struct transaction *t = w->active;
+        auction_abort(t->auction);
+        exchange_respond(t->exchange, 503, NULL, 0, (struct bytes){NULL, 0});
+        transaction_end(t);
     }
     while (w->idle != NULL) {
         struct transaction *t = w->idle;

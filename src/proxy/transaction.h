@@ -7,7 +7,7 @@
 
 /* Takes the exchange; it will be answered, now or later. */
 void transaction_begin(struct worker *w, struct exchange *e);
-/* Forgets what is in flight, unanswered (its exchanges are gone), and frees all memory. */
+/* Aborts what is in flight (503) and frees all memory. */
 void transactions_dispose(struct worker *w);
 
 #endif

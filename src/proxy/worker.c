@@ -239,8 +239,8 @@ void worker_destroy(struct worker *w)
 {
     if (w == NULL)
         return;
-    server_destroy(w->server);
     transactions_dispose(w);
+    server_destroy(w->server);
     view_release(w->view);
     gunzip_destroy(w->gunzip);
     loop_destroy(w->loop);

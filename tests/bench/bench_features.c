@@ -1,7 +1,8 @@
 /* What the filter adds to the request path: scanning, extraction with the default schema, and the
  * decision for all DSPs, on the same requests in the same run; and how fast a training set fills.
  *
- *   bench_features [requests.ndjson]     one request a line, or {"body": request}; else made ones */
+ *   bench_features [requests.ndjson]     one request a line, or {"body": request}; else made ones
+ */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -32,19 +33,22 @@ static char *made(uint32_t i)
     struct prng g = {i};
     char *json;
     uint32_t site = (uint32_t)prng_below(&g, 500);
-    if (asprintf(&json,
-                 "{\"id\":\"%08x-%u\",\"at\":2,\"tmax\":120,\"cur\":[\"USD\"],\"imp\":[{\"id\":\"1\","
-                 "\"tagid\":\"t%u\",\"bidfloor\":%.2f,\"banner\":{\"format\":[{\"w\":300,\"h\":250},"
-                 "{\"w\":336,\"h\":280}],\"pos\":1},\"secure\":1}],\"site\":{\"id\":\"%u\","
-                 "\"domain\":\"www.site%u.example\",\"cat\":[\"IAB%u-3\",\"IAB12\"],\"page\":"
-                 "\"https://www.site%u.example/news/%u.html\",\"publisher\":{\"id\":\"p%u\"}},"
-                 "\"device\":{\"ua\":\"%s\",\"ip\":\"81.2.69.160\",\"language\":\"en-GB\","
-                 "\"devicetype\":%u,\"geo\":{\"country\":\"USA\",\"region\":\"R%u\",\"city\":\"City %u\","
-                 "\"utcoffset\":-300}},\"user\":{\"id\":\"u%u\",\"buyeruid\":\"b\",\"eids\":[{\"source\":"
-                 "\"id5-sync.com\",\"uids\":[{\"id\":\"x\"}]}]},\"regs\":{\"coppa\":0}}",
-                 i, i, site * 3, prng_unit(&g) * 2, site, site, (uint32_t)prng_below(&g, 20), site,
-                 i, site / 10, uas[prng_below(&g, 3)], 1 + (uint32_t)prng_below(&g, 5),
-                 (uint32_t)prng_below(&g, 40), (uint32_t)prng_below(&g, 400), i) < 0)
+    if (asprintf(
+            &json,
+            "{\"id\":\"%08x-%u\",\"at\":2,\"tmax\":120,\"cur\":[\"USD\"],\"imp\":[{\"id\":\"1\","
+            "\"tagid\":\"t%u\",\"bidfloor\":%.2f,\"banner\":{\"format\":[{\"w\":300,\"h\":250},"
+            "{\"w\":336,\"h\":280}],\"pos\":1},\"secure\":1}],\"site\":{\"id\":\"%u\","
+            "\"domain\":\"www.site%u.example\",\"cat\":[\"IAB%u-3\",\"IAB12\"],\"page\":"
+            "\"https://www.site%u.example/news/%u.html\",\"publisher\":{\"id\":\"p%u\"}},"
+            "\"device\":{\"ua\":\"%s\",\"ip\":\"81.2.69.160\",\"language\":\"en-GB\","
+            "\"devicetype\":%u,\"geo\":{\"country\":\"USA\",\"region\":\"R%u\",\"city\":\"City "
+            "%u\","
+            "\"utcoffset\":-300}},\"user\":{\"id\":\"u%u\",\"buyeruid\":\"b\",\"eids\":[{"
+            "\"source\":"
+            "\"id5-sync.com\",\"uids\":[{\"id\":\"x\"}]}]},\"regs\":{\"coppa\":0}}",
+            i, i, site * 3, prng_unit(&g) * 2, site, site, (uint32_t)prng_below(&g, 20), site, i,
+            site / 10, uas[prng_below(&g, 3)], 1 + (uint32_t)prng_below(&g, 5),
+            (uint32_t)prng_below(&g, 40), (uint32_t)prng_below(&g, 400), i) < 0)
         abort();
     return json;
 }
@@ -180,11 +184,12 @@ int main(int argc, char **argv)
         decide[i] = measure(DECIDE, s, f, bodies, n);
         filter_destroy(f);
     }
-    printf("{\"bench\":\"features\",\"requests\":%u,\"slots\":%u,\"kernel\":\"%s\",\"scan_us\":%.2f,"
-           "\"extract_us\":%.2f,\"decide_us\":{\"8\":%.2f,\"16\":%.2f,\"32\":%.2f},"
-           "\"trainset_add_us\":%.2f}\n",
-           n, schema_slots(s), predictor_info(p)->kernel, scan, extract - scan, decide[0] - scan,
-           decide[1] - scan, decide[2] - scan, add_us);
+    printf(
+        "{\"bench\":\"features\",\"requests\":%u,\"slots\":%u,\"kernel\":\"%s\",\"scan_us\":%.2f,"
+        "\"extract_us\":%.2f,\"decide_us\":{\"8\":%.2f,\"16\":%.2f,\"32\":%.2f},"
+        "\"trainset_add_us\":%.2f}\n",
+        n, schema_slots(s), predictor_info(p)->kernel, scan, extract - scan, decide[0] - scan,
+        decide[1] - scan, decide[2] - scan, add_us);
     predictor_destroy(p);
     schema_destroy(s);
     for (uint32_t i = 0; i < n; i++)

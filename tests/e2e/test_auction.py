@@ -89,7 +89,7 @@ def test_dead_dsp_is_an_error_not_a_failure(t):
 
 def test_bad_requests_name_the_fault(t):
     proxy = t.proxy({"alpha": t.dsp()})
-    for body, words in [(b"{", "offset"), (b"[]", "object"), (b'{"id":"1"}', "imp"),
+    for body, words in [(b"{", "byte 1"), (b"[]", "object"), (b'{"id":"1"}', "imp"),
                         (b'{"id":"1","imp":[{"id":"a"}]}', "imp[0]"),
                         (b'{"id":"","imp":[{"id":"a","banner":{}}]}', "id")]:
         answer = proxy.post(body)

@@ -29,7 +29,7 @@ def test_requests(t):
         bodies = [json.dumps(json.loads(line)["body"]).encode() for line in f]
     counts = post_all(proxy, bodies)
     assert sum(counts.values()) == len(bodies)
-    assert counts.get(400, 0) < len(bodies) / 20, counts
+    assert counts.get(400, 0) < len(bodies) / 10, counts
 
 
 def test_captured_requests(t):

@@ -26,8 +26,11 @@ static void test_vectors_equal_scalar(void **state)
     const struct kernel *kernels[4];
     size_t n_kernels = kernel_available(kernels);
     _Alignas(64) float a[ROOM], b[ROOM], mine[ROOM], plain[ROOM];
+    uint16_t noise[ROOM];
     fill(a, ROOM, 1);
     fill(b, ROOM, 2);
+    for (size_t i = 0; i < ROOM; i++)
+        noise[i] = i % 5 == 0 ? 30000 : i % 7 == 0 ? 65535 : (uint16_t)(i * 9973);
     for (size_t k = 0; k < n_kernels; k++)
         for (size_t n = 0; n < LENGTHS; n++)
             for (size_t offset = 0; offset < OFFSETS; offset++) {
@@ -42,7 +45,45 @@ static void test_vectors_equal_scalar(void **state)
                 for (size_t i = 0; i < n; i++)
                     plain[offset + i] = fmaxf(0, a[other + i] + b[offset + i]);
                 check("relu_sum", kernels[k], n, offset, mine, plain, ROOM);
+                kernels[k]->gate(mine + offset, mine + offset, b + other, 1.5f, n);
+                for (size_t i = 0; i < n; i++)
+                    plain[offset + i] = plain[offset + i] > 0 ? 1.5f * b[other + i] : 0;
+                check("gate", kernels[k], n, offset, mine, plain, ROOM);
+                kernels[k]->drop(mine + offset, noise + other, 30000, 2, n);
+                for (size_t i = 0; i < n; i++)
+                    plain[offset + i] = noise[other + i] < 30000 ? 0 : 2 * plain[offset + i];
+                check("drop", kernels[k], n, offset, mine, plain, ROOM);
             }
+}
+
+static void test_adam_equals_scalar(void **state)
+{
+    static const struct kernel_adam adam = {0.1f, 0.001f, 0.9f, 0.05f, 3, 1e-8f};
+    const struct kernel *kernels[4];
+    size_t n_kernels = kernel_available(kernels);
+    float d[ROOM], mine[3][ROOM], plain[3][ROOM];
+    fill(d, ROOM, 1);
+    for (size_t k = 0; k < n_kernels; k++)
+        for (size_t n = 0; n < LENGTHS; n++) {
+            size_t offset = n % OFFSETS, other = (offset * 7 + 3) % OFFSETS;
+            for (int i = 0; i < 3; i++) {
+                fill(mine[i], ROOM, 2 + (uint64_t)i);
+                for (size_t j = 0; j < ROOM && i == 2; j++)
+                    mine[2][j] = fabsf(mine[2][j]); /* a sum of squares */
+                memcpy(plain[i], mine[i], sizeof(plain[i]));
+            }
+            kernels[k]->adam(mine[0] + offset, mine[1] + other, mine[2] + offset, d + other, &adam,
+                             n);
+            for (size_t i = 0; i < n; i++) {
+                float *m = &plain[1][other + i], *s = &plain[2][offset + i];
+                float *p = &plain[0][offset + i], g = d[other + i];
+                *m = (1 - adam.rest1) * *m + adam.rest1 * g;
+                *s = (1 - adam.rest2) * *s + adam.rest2 * g * g;
+                *p = adam.keep * *p - adam.ahead * *m / (sqrtf(*s) * adam.root + adam.epsilon);
+            }
+            for (int i = 0; i < 3; i++)
+                check("adam", kernels[k], n, offset, mine[i], plain[i], ROOM);
+        }
 }
 
 /* So many rows, so many units, panels and strides that every block and remainder runs. */
@@ -131,6 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors_equal_scalar),
+        cmocka_unit_test(test_adam_equals_scalar),
         cmocka_unit_test(test_layers_equal_scalar),
         cmocka_unit_test(test_kernel_that_differs_is_not_used),
     };

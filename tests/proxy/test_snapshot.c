@@ -186,7 +186,7 @@ static void test_build_model(void **state)
                                "{'name':'beta','url':'http://b/','threshold':0.25},"
                                "{'name':'stranger','url':'http://c/'}]}");
     assert_non_null(s->model);
-    assert_int_equal(s->model_stale_at_ms, predictor_info(s->model)->window_to_ms + 7200000);
+    assert_int_equal(s->model_stale_at_ms, predictor_info(s->model)->trained_at_ms + 7200000);
     assert_true(filter_threshold(s->filter, 0) > 0); /* of the curve */
     assert_true(filter_threshold(s->filter, 1) == 0.25f);
     assert_true(isnan(filter_threshold(s->filter, 2)));

@@ -94,9 +94,8 @@ static bool read_headers(struct answer *a, const struct phr_header *headers, siz
             if (codings++ > 0 || !value_is(h, "chunked") || minor_version < 1)
                 return false;
         } else if (name_is(h, "content-encoding")) {
+            /* Nothing else was asked for; what calls itself otherwise ("utf-8") mostly is plain. */
             a->is_gzip = value_is(h, "gzip") || value_is(h, "x-gzip");
-            if (!a->is_gzip && !value_is(h, "identity"))
-                return false; /* we asked for nothing else */
         } else if (name_is(h, "connection")) {
             if (value_lists(h, "close"))
                 a->is_persistent = false;
@@ -125,6 +124,8 @@ static enum answer_progress feed_head(struct answer *a, char *base, size_t *len)
         a->seen = *len;
         return *len > a->head_bytes_max ? ANSWER_TOO_LARGE : ANSWER_MORE;
     }
+    if (head_len == -1 && n_headers == HEADERS_MAX)
+        return ANSWER_TOO_LARGE; /* it stopped for want of room */
     if (head_len < 0 || a->status < 100 || a->status > 999)
         return ANSWER_MALFORMED;
     if ((size_t)head_len > a->head_bytes_max)

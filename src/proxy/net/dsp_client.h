@@ -34,8 +34,8 @@ struct dsp_client;
 /* The URL must parse; a name that does not resolve (yet) is not an error here. */
 struct dsp_client *dsp_client_create(struct loop *l, const struct dsp_client_options *o,
                                      struct error *err);
-/* Cancels what is open, closes everything; frees itself when the last callback of the loop is
- * through. */
+/* Cancels what is open (its calls are gone, not to be cancelled again), closes everything. May be
+ * called inside a callback. */
 void dsp_client_destroy(struct dsp_client *c);
 int dsp_url_check(const char *url, struct error *err); /* what create would say */
 

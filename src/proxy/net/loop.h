@@ -10,12 +10,16 @@
 #include "error.h"
 
 struct loop;
+/* Also sets SIGPIPE to be ignored, unless the program handles it: a peer that closes is an EPIPE.
+ */
 struct loop *loop_create(struct error *err);
-void loop_destroy(struct loop *l); /* NULL is fine; nothing may still be open on it */
+/* NULL is fine; nothing may still be open on it. Runs what was posted, and turns until servers that
+ * were destroyed are gone. */
+void loop_destroy(struct loop *l);
 
 /* Runs until loop_stop. */
 void loop_run(struct loop *l);
-void loop_stop(struct loop *l); /* any thread */
+void loop_stop(struct loop *l); /* any thread, also a signal handler */
 
 /* CLOCK_MONOTONIC, read anew. */
 uint64_t loop_now_us(void);

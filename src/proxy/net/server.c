@@ -359,8 +359,9 @@ void exchange_respond(struct exchange *e, int status, const struct http_header *
     struct server *s = e->connection->server;
     e->is_answered = true;
     e->answered_us = loop_turn_us(s->loop);
-    list_push_back(&s->writing, &e->link);
-    if (s->write_timer.heap_index == 0)
+    if (s->write_timeout_us > 0)
+        list_push_back(&s->writing, &e->link);
+    if (s->write_timeout_us > 0 && s->write_timer.heap_index == 0)
         timer_set(s->loop, &s->write_timer, e->answered_us + s->write_timeout_us, cut_slow_readers,
                   s);
     if (s->is_stopping)

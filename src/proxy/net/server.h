@@ -15,7 +15,7 @@ struct server_options {
     uint32_t connections_max;              /* beyond it, new connections wait in the backlog */
     uint32_t body_bytes_max;               /* beyond it: 413 */
     uint32_t idle_timeout_ms;              /* keep-alive and slow requests */
-    uint32_t write_timeout_ms;             /* a client that does not read is cut off */
+    uint32_t write_timeout_ms;             /* a client that does not read is cut off; 0 = never */
     const char *tls_certificate, *tls_key; /* PEM files; NULL = plain */
 };
 
@@ -30,7 +30,9 @@ uint32_t server_connections(const struct server *s);
 /* Stops listening (a queued connection is still accepted first), lets open exchanges end, answers
  * them with Connection: close, closes idle connections; then calls done once, later. */
 void server_stop(struct server *s, void (*done)(void *ctx), void *ctx);
-void server_destroy(struct server *s); /* after done; or at once, cutting connections */
+/* After done; or at once, cutting connections: an exchange that is open then must still be answered
+ * once (it goes nowhere), and says nothing about its request any more. */
+void server_destroy(struct server *s);
 
 /* Valid until exchange_respond. */
 struct bytes exchange_method(const struct exchange *e);

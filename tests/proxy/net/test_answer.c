@@ -97,7 +97,7 @@ static const struct answer_case cases[] = {
      ""},
     {LINE "Transfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello", MALFORMED, 0, ""},
     {"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", MALFORMED, 0, ""},
-    {LINE "Content-Encoding: br\r\nContent-Length: 5\r\n\r\nhello", MALFORMED, 0, ""},
+    {LINE "Content-Encoding: utf-8\r\nContent-Length: 5\r\n\r\nhello", OK_PERSISTENT, 200, "hello"},
     {LINE "Content-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello", OK_PERSISTENT, 200,
      "hello"},
     /* not HTTP */
@@ -253,12 +253,30 @@ static void test_feed_endless_framing(void **state)
     }
 }
 
+/* Too many headers is too large, whether they come at once or one by one. */
+static void test_feed_many_headers(void **state)
+{
+    char wire[1024] = LINE;
+    size_t len = strlen(wire), kept = len;
+    for (int i = 0; i < 120; i++, len += 5)
+        memcpy(wire + len, "a:b\r\n", 5);
+    struct answer a;
+    answer_begin(&a, 600, BODY_MAX);
+    assert_int_equal(answer_feed(&a, wire, &len), ANSWER_TOO_LARGE);
+    answer_begin(&a, 600, BODY_MAX);
+    enum answer_progress progress = ANSWER_MORE;
+    for (len = kept; progress == ANSWER_MORE; len += 5)
+        progress = answer_feed(&a, wire, &len);
+    assert_int_equal(progress, ANSWER_TOO_LARGE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_feed_however_it_is_cut),
         cmocka_unit_test(test_feed_mutated),
         cmocka_unit_test(test_feed_endless_framing),
+        cmocka_unit_test(test_feed_many_headers),
     };
     return cmocka_run_group_tests_name("answer", tests, NULL, NULL);
 }
