@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "proxy/admin.h"
@@ -74,7 +75,7 @@ static void complete_reload(struct reload *r)
 static void on_acknowledged(void *arg)
 {
     struct reload *r = arg;
-    if (--r->waiting_for == 0)
+    if (--r->waiting_for == 0 && !r->process->ended)
         complete_reload(r);
 }
 
@@ -144,6 +145,8 @@ static void on_built(void *arg)
 {
     struct reload *r = arg;
     struct process *p = r->process;
+    if (p->ended)
+        return;
     pthread_join(r->thread, NULL);
     r->building = false;
     r->old_capture = p->capture;
@@ -182,6 +185,11 @@ static void start_reload(struct process *p)
 void process_reload(struct process *p,
                     void (*done)(void *ctx, uint64_t generation, const char *error), void *ctx)
 {
+    if (p->stopping) {
+        if (done != NULL)
+            done(ctx, 0, "the process is stopping");
+        return;
+    }
     struct reload *r = calloc(1, sizeof(*r));
     if (r == NULL)
         abort();
@@ -198,13 +206,16 @@ void process_reload(struct process *p,
 
 /* ---- stopping ---- */
 
-static void kill_workers(void *ctx)
+static void kill_workers(struct process *p, const char *why)
 {
-    struct process *p = ctx;
-    log_write(p->log, LOG_WARN,
-              "stop: shutdown_timeout_ms is over, what is still in flight is dropped");
+    log_write(p->log, LOG_WARN, "stop: %s, what is still in flight is dropped", why);
     for (uint32_t i = 0; i < p->n_workers; i++)
         worker_kill(p->workers[i]);
+}
+
+static void on_stop_timeout(void *ctx)
+{
+    kill_workers(ctx, "shutdown_timeout_ms is over");
 }
 
 static void on_worker_ended(void *arg)
@@ -216,8 +227,10 @@ static void on_worker_ended(void *arg)
 
 static void stop(struct process *p)
 {
+    if (p->ended)
+        return;
     if (p->stopping) {
-        kill_workers(p);
+        kill_workers(p, "told to again");
         return;
     }
     p->stopping = true;
@@ -225,8 +238,8 @@ static void stop(struct process *p)
     for (uint32_t i = 0; i < p->n_workers; i++)
         worker_stop(p->workers[i]);
     timer_set(p->loop, &p->stop_timer,
-              loop_now_us() + (uint64_t)p->snapshot->config->stop_timeout_ms * 1000, kill_workers,
-              p);
+              loop_now_us() + (uint64_t)p->snapshot->config->stop_timeout_ms * 1000,
+              on_stop_timeout, p);
 }
 
 /* ---- signals ---- */
@@ -250,6 +263,31 @@ static void handled_signals(sigset_t *set)
     sigaddset(set, SIGINT);
     sigaddset(set, SIGHUP);
     sigaddset(set, SIGUSR2); /* ends wait_for_signals */
+}
+
+/* A library may have started threads before main could block anything (OpenBLAS does, when it is
+ * loaded), and the kernel hands a signal to any thread that lets it in. Such a thread ends up here:
+ * it lets none in any more, and sends the signal again, to whom it may concern. */
+static void pass_on(int number, siginfo_t *info, void *context)
+{
+    sigset_t *after = &((ucontext_t *)context)->uc_sigmask;
+    sigaddset(after, SIGTERM);
+    sigaddset(after, SIGINT);
+    sigaddset(after, SIGHUP);
+    kill(getpid(), number);
+}
+
+static void take_signals(void)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    struct sigaction action = {.sa_sigaction = pass_on, .sa_flags = SA_SIGINFO | SA_RESTART};
+    sigset_t set;
+    handled_signals(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    action.sa_mask = set;
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        sigaction(numbers[i], &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
 }
 
 static void *wait_for_signals(void *arg)
@@ -351,30 +389,43 @@ static void announce(const struct process *p)
                                          : "none, every call is sent");
 }
 
-/* Reloads that the end of the process overtook. */
+/* Reloads that the end of the process overtook. What they have posted may still lie in any loop, so
+ * they are freed only after the loops; until then `ended` says that nothing more is to be done. */
+static void join_reloads(struct process *p)
+{
+    for (struct reload *r = p->reloads; r != NULL; r = r->next) {
+        if (r->building)
+            pthread_join(r->thread, NULL);
+    }
+}
+
 static void drop_reloads(struct process *p)
 {
     while (p->reloads != NULL) {
         struct reload *r = p->reloads;
         p->reloads = r->next;
-        if (r->building)
-            pthread_join(r->thread, NULL);
+        if (r->built != NULL && r->old_capture != p->capture)
+            capture_writer_destroy(r->old_capture);
         snapshot_release(r->built);
+        if (r->done != NULL)
+            r->done(r->ctx, 0, "the process has stopped");
         free(r);
     }
 }
 
 static void dispose(struct process *p)
 {
-    drop_reloads(p);
+    p->ended = true;
+    join_reloads(p);
     for (uint32_t i = 0; i < p->n_workers; i++)
         if (p->workers != NULL)
             worker_destroy(p->workers[i]);
+    loop_destroy(p->loop);
+    drop_reloads(p);
     capture_writer_destroy(p->capture);
     metrics_destroy(p->metrics);
     snapshot_release(p->snapshot);
     log_destroy(p->log);
-    loop_destroy(p->loop);
     free(p->workers);
     free(p->threads);
 }
@@ -393,13 +444,10 @@ int process_serve(const char *config_path)
 {
     struct process p = {.config_path = config_path, .started_ms = wall_ms(), .last_reload_ms = -1};
     struct error err = {""};
-    sigset_t set;
     pthread_t signal_thread;
     int status = 1;
 
-    handled_signals(&set);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    take_signals();
     raise_descriptor_limit();
 
     struct admin *admin = NULL;

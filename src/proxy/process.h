@@ -24,7 +24,7 @@ struct process {
     uint64_t reloads_ok, reloads_failed;
     int64_t started_ms, last_reload_ms; /* -1 = none yet */
     char last_reload_error[1024];       /* "" = it went well */
-    bool stopping;
+    bool stopping, ended;               /* ended: the loops only run out */
     struct timer stop_timer;
 };
 

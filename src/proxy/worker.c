@@ -88,6 +88,12 @@ static void adopt(void *arg)
 {
     struct adoption *a = arg;
     struct error err;
+    if (a->worker->is_ending) {
+        snapshot_release(a->snapshot);
+        a->adopted(a->ctx);
+        free(a);
+        return;
+    }
     struct view *v = view_create(a->worker, a->snapshot, &err);
     a->worker->capture = a->capture;
     if (v != NULL)
@@ -264,6 +270,7 @@ void worker_destroy(struct worker *w)
 {
     if (w == NULL)
         return;
+    w->is_ending = true;
     transactions_dispose(w);
     server_destroy(w->server);
     view_release(w->view);

@@ -41,6 +41,7 @@ struct worker {
     void (*stopped)(void *ctx); /* set while stopping */
     void *stopped_ctx;
     bool server_stopped;
+    bool is_ending; /* adopts nothing any more */
 };
 
 /* Listens on `port` (0 = any). The snapshot is acquired. Services are borrowed. Any thread, before

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -109,6 +111,129 @@ class Dsp:
         self.listener.close()
 
 
+class Peer:
+    """The DSP's end of one connection, for scripts of RawDsp."""
+
+    def __init__(self, connection):
+        self.socket, self.input, self.request = connection, b"", None
+
+    def read(self):
+        """The next request's body, parsed; None once the proxy has closed."""
+        while b"\r\n\r\n" not in self.input:
+            if not self._more():
+                return None
+        head, _, rest = self.input.partition(b"\r\n\r\n")
+        length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n")
+                      if line.lower().startswith(b"content-length:"))
+        self.input = rest
+        while len(self.input) < length:
+            if not self._more():
+                return None
+        body, self.input = self.input[:length], self.input[length:]
+        self.request = json.loads(body)
+        return self.request
+
+    def _more(self):
+        data = self.socket.recv(65536)
+        self.input += data
+        return bool(data)
+
+    def bid(self, price=1.0, **fields):
+        return json.dumps(bidder(price)(self.request, None) | fields).encode()
+
+    def send(self, *pieces):
+        self.socket.sendall(b"".join(pieces))
+
+    def answer(self, body, *headers, status=b"200 OK"):
+        self.send(b"HTTP/1.1 ", status, b"\r\nContent-Length: %d\r\n" % len(body),
+                  *(h + b"\r\n" for h in headers), b"\r\n", body)
+
+    def wait_closed(self):
+        while self.socket.recv(65536):
+            pass
+
+    def reset(self):
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+
+class RawDsp:
+    """A DSP whose connections each run script(peer), which may do as it likes; errors of the socket end it.
+    tls: an ssl.SSLContext."""
+
+    def __init__(self, script, tls=None):
+        self.script, self.tls = script, tls
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port = self.listener.getsockname()[1]
+        self.url = f"http{'s' if tls else ''}://localhost:{self.port}/bid" if tls else \
+            f"http://127.0.0.1:{self.port}/bid"
+        self.connections, self.open = 0, set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        self.open.add(connection)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.tls:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+            self.script(Peer(connection))
+        except (OSError, ValueError):
+            pass
+        finally:
+            self.open.discard(connection)
+            connection.close()
+
+    def become(self, script):
+        """Another script from now on: what is connected is cut."""
+        self.script = script
+        self.cut()
+
+    def close(self):
+        self.listener.close()
+        self.cut()
+
+    def cut(self):
+        for connection in list(self.open):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+def well_behaved(price):
+    def script(peer):
+        while peer.read():
+            peer.answer(peer.bid(price))
+    return script
+
+
+def certificate(folder, name, host, issuer=None):
+    """A key and certificate for host (PEM paths), self-signed or by another such pair."""
+    key, pem = Path(folder) / f"{name}.key", Path(folder) / f"{name}.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+               "-keyout", key, "-out", pem, "-days", "30", "-subj", f"/CN={host}"]
+    command += ["-addext", f"subjectAltName=DNS:{host}"]
+    if issuer:
+        command += ["-CA", issuer[1], "-CAkey", issuer[0], "-addext", "basicConstraints=critical,CA:FALSE"]
+    subprocess.run(command, check=True, capture_output=True)
+    return key, pem
+
+
+def tls_context(pair):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair[1], pair[0])
+    return context
+
+
 def bidder(*prices, **fields):
     """An answer function: one bid per price on the first imp."""
     def answer(request, _headers):
@@ -174,8 +299,9 @@ class Proxy:
         self.path.write_text(json.dumps(self.config))
 
     def start(self):
+        environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}  # with its threads, as in life
         self.process = subprocess.Popen([BIDSIEVE, "serve", "--config", self.path], stdout=open(self.log_path, "ab"),
-                                        stderr=subprocess.STDOUT)
+                                        stderr=subprocess.STDOUT, env=environment)
         self.test.cleanup.append(self.kill)
 
         def ready():
@@ -198,6 +324,14 @@ class Proxy:
 
     def connection(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20 * SLOW)
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def memory_kb(self):
+        """Resident memory that is its own (not mapped files)."""
+        with open(f"/proc/{self.process.pid}/status") as f:
+            return next(int(line.split()[1]) for line in f if line.startswith("RssAnon:"))
 
     def admin(self, method, path, **kw):
         return http_call(self.admin_port, method, path, **kw)
@@ -230,6 +364,11 @@ class Test:
 
     def dsp(self, answer=None, delay=0.0):
         d = Dsp(answer, delay)
+        self.cleanup.append(d.close)
+        return d
+
+    def raw_dsp(self, script, tls=None):
+        d = RawDsp(script, tls)
         self.cleanup.append(d.close)
         return d
 
