@@ -63,6 +63,10 @@ struct config {
         uint32_t response_bytes_max; /* a DSP's answer */
     } limits;
     struct {
+        char *token;     /* NULL = no traces */
+        double rate_max; /* a second, of the process */
+    } debug;
+    struct {
         enum log_level level;
         bool json;
         char *access_file; /* NULL = none; "-" = stdout */

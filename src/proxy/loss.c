@@ -51,10 +51,6 @@ int loss_nonbid_refused(enum bid_refusal r, bool deal)
 
 static int nonbid_not_called(const struct auction_dsp *d)
 {
-    if (d->skip == SKIP_NO_TIME)
-        return NONBID_NO_TIME;
-    if (d->skip == SKIP_NOT_NEEDED)
-        return NONBID_NOT_NEEDED;
     switch ((int)d->decision.why) {
     case WHY_BELOW_THRESHOLD:
     case WHY_EXPLORE:
@@ -65,6 +61,10 @@ static int nonbid_not_called(const struct auction_dsp *d)
         return NONBID_HEALTH;
     case WHY_OVERLOAD:
         return NONBID_OVERLOAD;
+    case WHY_SECONDARY:
+        return NONBID_NOT_NEEDED;
+    case WHY_RULE_FIRST + RULE_TMAX:
+        return NONBID_NO_TIME;
     case WHY_RULE_FIRST + RULE_MEDIA:
         return NONBID_BLOCKED_MEDIA;
     case WHY_RULE_FIRST + RULE_CHANNEL:

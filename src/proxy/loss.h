@@ -53,6 +53,15 @@ enum {
     NONBID_NOT_NEEDED = 514, /* a secondary */
 };
 
+/* OpenRTB's no-bid reasons, of our own answer. */
+enum {
+    NBR_INVALID_REQUEST = 2,
+    NBR_NO_TIME = 15,
+    /* 500 and above are the exchange's own: */
+    NBR_NO_BID = 500,      /* DSPs were called, none brought a valid bid */
+    NBR_NONE_CALLED = 501, /* every DSP was withheld or refused */
+};
+
 int loss_code(enum bid_refusal r, bool deal);
 int loss_nonbid_refused(enum bid_refusal r, bool deal);
 /* For a DSP without bids: not called, no bid, timeout, error, invalid answer. */

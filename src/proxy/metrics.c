@@ -312,6 +312,9 @@ static void sum_all(struct metrics *m, struct totals *t)
         add_all(t->all.auctions, from->auctions, AUCTION_RESULTS);
         t->all.in_flight += load(&from->in_flight);
         t->all.capture_skipped += load(&from->capture_skipped);
+        t->all.gzip_bodies += load(&from->gzip_bodies);
+        t->all.gzip_plain_bytes += load(&from->gzip_plain_bytes);
+        t->all.gzip_bytes += load(&from->gzip_bytes);
         add_buckets(&t->all.request_us, &from->request_us);
         add_buckets(&t->all.filter_us, &from->filter_us);
         add_buckets(&t->all.price_micros, &from->price_micros);
@@ -484,6 +487,17 @@ static void render_requests(struct text *out, const struct totals *t)
         text_literal(out, "}");
         end_uint(out, t->all.auctions[i]);
     }
+}
+
+static void render_gzip(struct text *out, const struct totals *t)
+{
+    single(out, "bidsieve_gzip_bodies_total", "counter",
+           "Bodies compressed for DSPs that take gzip; one serves all of an auction.",
+           t->all.gzip_bodies);
+    single(out, "bidsieve_gzip_input_bytes_total", "counter", "Bytes before compression.",
+           t->all.gzip_plain_bytes);
+    single(out, "bidsieve_gzip_output_bytes_total", "counter", "Bytes after compression.",
+           t->all.gzip_bytes);
 }
 
 static void render_prices(struct text *out, const struct totals *t, const char *currency)
@@ -695,6 +709,7 @@ void metrics_render(struct metrics *m, const struct metrics_facts *facts, struct
     render_requests(out, t);
     render_prices(out, t, facts->currency);
     render_dsps(out, t);
+    render_gzip(out, t);
     render_capture(out, t, facts->capture);
     render_control(m, out, facts);
     render_process(m, out, t->all.lag_us_max);

@@ -375,8 +375,15 @@ void exchange_respond(struct exchange *e, int status, const struct http_header *
     req->res.content_length = has_body ? body.len : SIZE_MAX;
     add_headers(req, headers, n_headers);
     if (!has_body || h2o_memis(req->input.method.base, req->input.method.len, H2O_STRLIT("HEAD")))
-        body = (struct bytes){"", 0};
-    h2o_send_inline(req, body.base, body.len);
+        body = (struct bytes){NULL, 0};
+    if (body.len > 0) {
+        h2o_send_inline(req, body.base, body.len);
+    } else {
+        /* An empty buffer would cost h2o a second, empty write, after waiting for EPOLLOUT. */
+        static h2o_generator_t no_generator = {NULL, NULL};
+        h2o_start_response(req, &no_generator);
+        h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
+    }
 }
 
 /* ---- life ---- */
