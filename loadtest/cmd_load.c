@@ -98,7 +98,7 @@ static int parse(struct arguments *a, int argc, char **argv)
         {"requests", CLI_INTEGER, &a->requests, "N",
          "at most so many; of a scenario's days, spread evenly (all)", 1, 1e12, false},
         {"connections", CLI_INTEGER, &a->connections, "C",
-         "connections at most (256; with max: 32)", 1, 50000, false},
+         "connections at most (256; with max: 64)", 1, 50000, false},
         {"arrivals", CLI_TEXT, &a->arrivals, "KIND",
          "poisson (as independent users come) or constant (poisson)", 0, 0, false},
         {"timeout", CLI_INTEGER, &a->timeout_ms, "MS", "give an answer up after it (10000)", 1,
@@ -174,7 +174,7 @@ static int run(struct load *l, const struct arguments *a)
     open_loop_options_default(&o);
     o.url = a->to;
     o.closed = l->rate <= 0;
-    o.connections_max = a->connections > 0 ? (uint32_t)a->connections : o.closed ? 32 : 256;
+    o.connections_max = a->connections > 0 ? (uint32_t)a->connections : o.closed ? 64 : 256;
     o.timeout_ms = (uint32_t)a->timeout_ms;
     o.progress = on_progress;
     struct open_loop_result *result = malloc(sizeof(*result));

@@ -98,7 +98,7 @@ static void print_json(FILE *out, const struct open_loop_result *r, double rate)
     json_object_set_new(root, "sent", json_integer((json_int_t)r->sent));
     json_object_set_new(root, "answered", json_integer((json_int_t)r->answered));
     json_object_set_new(root, "failed", json_integer((json_int_t)open_loop_failures(r)));
-    json_object_set_new(root, "statuses", statuses);
+    json_object_set_new(root, "status", statuses);
     json_object_set_new(root, "errors", errors);
     json_object_set_new(root, "seconds", json_real(r->seconds));
     json_object_set_new(root, "rate_asked", rate > 0 ? json_real(rate) : json_null());
