@@ -43,6 +43,7 @@ struct config {
         char *token; /* required when host is not loopback */
     } admin;
     struct auction_settings auction; /* rates: loaded by the snapshot */
+    bool loss_notices;               /* auction.loss_notices */
     char *currency_rates;            /* auction.currency_rates: a file, or NULL */
     struct {
         char *database; /* NULL = none */

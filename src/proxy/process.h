@@ -20,6 +20,7 @@ struct process {
     struct metrics *metrics;
     struct capture_writer *capture;
     struct log *log;
+    struct notices *notices;
     struct reload *reloads; /* waiting and under way, first in first out; admin thread */
     uint64_t reloads_ok, reloads_failed;
     int64_t started_ms, last_reload_ms; /* -1 = none yet */

@@ -408,6 +408,33 @@ static struct counted count(struct transaction *t, uint64_t now_us)
     return n;
 }
 
+/* ---- notices ---- */
+
+static void push_notice(void *ctx, const struct auction_notice *n)
+{
+    struct transaction *t = ctx;
+    if (n->nurl.len > 0)
+        notices_push(t->worker->notices, NOTICE_WIN, n->nurl);
+    if (n->burl.len > 0 && !t->request.test) /* a test is not billable */
+        notices_push(t->worker->notices, NOTICE_BILLING, n->burl);
+}
+
+static void push_loss(void *ctx, const struct auction_loss *l)
+{
+    struct transaction *t = ctx;
+    if (l->lurl.len > 0)
+        notices_push(t->worker->notices, NOTICE_LOSS, l->lurl);
+}
+
+static void fire_notices(struct transaction *t)
+{
+    const struct config *c = t->view->snapshot->config;
+    if (c->auction.fire_notices)
+        auction_notices(t->auction, &t->arena, push_notice, t);
+    if (c->loss_notices)
+        auction_losses(t->auction, &t->arena, push_loss, t);
+}
+
 static void io_finished(void *ctx)
 {
     struct transaction *t = ctx;
@@ -425,6 +452,7 @@ static void io_finished(void *ctx)
     struct counted n = count(t, now_us);
     capture(t);
     worker_respond(t->worker, t->exchange, body.len > 0 ? 200 : 204, body, n.called, n.bids);
+    fire_notices(t);
     transaction_end(t);
 }
 

@@ -216,7 +216,8 @@ void worker_kill(struct worker *w)
 
 struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port,
                              struct snapshot *snapshot, struct metrics *metrics,
-                             struct capture_writer *capture, struct log *log, struct error *err)
+                             struct capture_writer *capture, struct log *log,
+                             struct notices *notices, struct error *err)
 {
     const struct config *c = snapshot->config;
     struct worker *w = calloc(1, sizeof(*w));
@@ -230,6 +231,7 @@ struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port,
     w->shard = metrics_shard(metrics, id);
     w->capture = capture;
     w->log = log;
+    w->notices = notices;
     w->gunzip = gunzip_create();
     w->gzip = gzip_create();
     w->loop = loop_create(err);

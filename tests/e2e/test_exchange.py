@@ -1,6 +1,8 @@
 """What an SSP's engineer asks of an exchange: a reason for each DSP, seatnonbid on demand, compressed bodies, logs."""
 import gzip
 import json
+import shutil
+import subprocess
 
 from harness import bid_request, bidder, captured, run, wait_for
 
@@ -189,6 +191,59 @@ def test_deals_first(t):
         assert proxy.admin("POST", "/reload").status == 200
         answer = proxy.post(bid_request(imp=imps))
         assert answer.json["seatbid"][0]["bid"][0]["adm"] == markup, (deals_first, answer)
+
+
+def check_exposition(text):
+    """What `promtool check metrics` would say: each family described once and before its samples, in one piece;
+    counters named _total; buckets that add up."""
+    types, helps, done, current, seen = {}, {}, set(), None, set()
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            name, _, words = line[7:].partition(" ")
+            assert name not in helps and words, line
+            helps[name] = words
+        elif line.startswith("# TYPE "):
+            name, kind = line[7:].split(" ")
+            assert name in helps and name not in types, line
+            assert (kind == "counter") == name.endswith("_total"), line
+            types[name] = kind
+        else:
+            series, _, value = line.rpartition(" ")
+            float(value)
+            assert series not in seen, f"twice: {series}"
+            seen.add(series)
+            name = series.partition("{")[0]
+            family = name
+            for suffix in ("_bucket", "_sum", "_count"):
+                if name.endswith(suffix) and types.get(name[:-len(suffix)]) == "histogram":
+                    family = name[:-len(suffix)]
+            assert family in types, line
+            if family != current:
+                assert family not in done, f"in pieces: {family}"
+                done.add(family)
+                current = family
+    assert set(helps) == set(types)
+    return types
+
+
+def test_metrics_are_sound(t):
+    rates = t.folder / "rates.json"
+    rates.write_text(json.dumps({"base": "USD", "rates": {"EUR": 0.5}}))
+    url = "http://127.0.0.1:1/"
+    dsps = [{"name": "wins", "url": t.dsp(bidder(5.0, burl=url, lurl=url)).url, "gzip": False},
+            {"name": "low", "url": t.dsp(bidder(0.1, lurl=url)).url}, {"name": "packed", "url": t.dsp().url, "gzip": True},
+            {"name": "dead", "url": url}, {"name": "ruled", "url": url, "rules": {"countries": ["DEU"]}}]
+    proxy = t.proxy(dsps, capture=capture(t), auction={"notices": "fire", "loss_notices": True,
+                                                       "currency_rates": str(rates)})
+    for i in range(20):
+        proxy.post(bid_request(f"r{i}", floor=1.0) if i % 3 else b"{")
+    text = proxy.admin("GET", "/metrics").body.decode()
+    types = check_exposition(text)
+    for name in ("bidsieve_gzip_bodies_total", "bidsieve_notices_total", "bidsieve_notices_queued_total"):
+        assert types[name] == "counter"
+    if shutil.which("promtool"):
+        r = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
+        assert r.returncode == 0 and not r.stderr, r.stderr
 
 
 run(globals())
