@@ -6,6 +6,8 @@ from harness import PATIENT, bidder, patient, run
 
 TOKEN = {"X-Bidsieve-Debug": "s3cret"}
 
+DEAD = "http://127.0.0.1:1/"  # nobody listens there
+
 
 def small_model(t):
     """A model trained on a log in which "alpha" bids on GBR alone; its schema has a text, a list and a number."""
@@ -34,15 +36,13 @@ def debug(answer):
 
 
 def test_trace_without_a_model(t):
-    dead = t.dsp()
-    dead.close()
     garbage = b"\xff\xfe{\"\x00\xe2\x82" + b"x" * 5000
     proxy = t.proxy([{"name": "wins", "url": t.dsp(bidder(5.0)).url}, {"name": "low", "url": t.dsp(bidder(0.1)).url},
                      {"name": "none", "url": t.dsp().url}, {"name": "garbage", "url": t.dsp(garbage).url},
-                     {"name": "error", "url": t.dsp((503, b"busy")).url}, {"name": "dead", "url": dead.url},
+                     {"name": "error", "url": t.dsp((503, b"busy")).url}, {"name": "dead", "url": DEAD},
                      {"name": "late", "url": t.dsp(delay=2).url, "timeout_ms": 100},
-                     {"name": "ruled", "url": dead.url, "rules": {"countries": ["DEU"]}},
-                     {"name": "gone", "url": dead.url, "enabled": False}],
+                     {"name": "ruled", "url": DEAD, "rules": {"countries": ["DEU"]}},
+                     {"name": "gone", "url": DEAD, "enabled": False}],
                     debug={"token": "s3cret"}, **PATIENT)
     request = patient(floor=1.0, device={"geo": {"country": "GBR", "city": "L\u00e9on"}})
     d = debug(proxy.post(request, TOKEN))

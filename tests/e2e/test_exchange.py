@@ -6,6 +6,8 @@ import subprocess
 
 from harness import PATIENT, bidder, captured, patient, run, wait_for
 
+DEAD = "http://127.0.0.1:1/"  # nobody listens there
+
 
 def seatnonbid(answer):
     """seat -> {imp: code}"""
@@ -73,18 +75,16 @@ NO_WISHES = [None, {}, {"prebid": {"returnallbidstatus": False}}, {"prebid": []}
 
 
 def test_seatnonbid_only_when_asked(t):
-    dead = t.dsp()
-    dead.close()
     dsps = [{"name": "wins", "url": t.dsp(bidder(5.0)).url}, {"name": "loses", "url": t.dsp(bidder(2.0)).url},
             {"name": "low", "url": t.dsp(bidder(0.1)).url}, {"name": "none", "url": t.dsp().url},
             {"name": "says", "url": t.dsp({"id": "r1", "nbr": 8}).url},
             {"name": "broken", "url": t.dsp(b"<html>").url}, {"name": "error", "url": t.dsp((500, b"")).url},
-            {"name": "dead", "url": dead.url}, {"name": "late", "url": t.dsp(delay=2).url, "timeout_ms": 100},
-            {"name": "ruled", "url": dead.url, "rules": {"countries": ["DEU"]}},
-            {"name": "apps", "url": dead.url, "rules": {"channels": ["app"]}},
-            {"name": "videos", "url": dead.url, "rules": {"media": ["video"]}},
-            {"name": "spare", "url": dead.url, "secondary": True},
-            {"name": "gone", "url": dead.url, "enabled": False}]
+            {"name": "dead", "url": DEAD}, {"name": "late", "url": t.dsp(delay=2).url, "timeout_ms": 100},
+            {"name": "ruled", "url": DEAD, "rules": {"countries": ["DEU"]}},
+            {"name": "apps", "url": DEAD, "rules": {"channels": ["app"]}},
+            {"name": "videos", "url": DEAD, "rules": {"media": ["video"]}},
+            {"name": "spare", "url": DEAD, "secondary": True},
+            {"name": "gone", "url": DEAD, "enabled": False}]
     proxy = t.proxy(dsps, **PATIENT)
     for ext in WISHES:
         answer = proxy.post(patient(floor=1.0, ext=ext))
