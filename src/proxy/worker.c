@@ -199,7 +199,8 @@ static void on_server_stopped(void *ctx)
 static void stop(void *arg)
 {
     struct worker *w = arg;
-    server_stop(w->server, on_server_stopped, w);
+    if (!w->is_ending) /* it may lie in the loop when that is killed, and run when that is freed */
+        server_stop(w->server, on_server_stopped, w);
 }
 
 void worker_stop(struct worker *w)

@@ -12,6 +12,7 @@
 #include "bytes.h"
 #include "error.h"
 #include "proxy/net/loop.h"
+#include "proxy/net/tls_trust.h"
 
 struct dsp_client_options {
     const char *url; /* http://host[:port]/path?query, or https:// */
@@ -27,6 +28,7 @@ struct dsp_client_options {
                                 take turns */
     bool tls_verify;         /* certificate chain and host name; https only */
     const char *tls_ca_file; /* NULL = the system's */
+    const struct tls_trust *tls_trust; /* loaded before, instead of tls_ca_file; NULL = load that */
 };
 void dsp_client_options_default(struct dsp_client_options *o);
 
