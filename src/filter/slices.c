@@ -8,7 +8,7 @@
 
 #include "filter/model_metadata.h"
 
-enum { DSP_DROPPED = UINT16_MAX };
+enum { DSP_DROPPED = UINT16_MAX, TWO_WEEKS_MS = 14 * 24 * 3600 * 1000 };
 
 struct builder {
     struct slices *out;
@@ -145,12 +145,23 @@ static int compare_counted(const void *a, const void *b)
     return compare_texts(x->text, y->text);
 }
 
+/* A day of the week that was seen once is a date: what happened then says nothing of the next one.
+ * Until each was seen twice, none is told from another. */
+static bool too_short_for(const struct builder *b, const struct schema_feature *f)
+{
+    const char *source = f->source->name;
+    return (strcmp(source, "time.weekday") == 0 || strcmp(source, "time.hour_of_week") == 0) &&
+           b->out->train.to_ms - b->out->train.from_ms < TWO_WEEKS_MS;
+}
+
 /* The most frequent texts first; equally frequent ones by their bytes. */
 static int build_vocabulary(struct builder *b, uint32_t feature)
 {
     const struct schema_feature *f = &b->schema->features[feature];
     const struct interner *values = b->from->values[feature];
     uint32_t n = interner_count(values), kept = 0;
+    if (too_short_for(b, f))
+        return 0;
     struct counted *counted = calloc((size_t)n + 1, sizeof(*counted));
     if (counted == NULL)
         return no_memory(b->err);

@@ -413,6 +413,7 @@ int trainset_train(struct trainset *t, const struct trainset_options *o, const c
     }
     shape.hidden1 = o->hidden1;
     shape.hidden2 = o->hidden2;
+    shape.gated = true;
     if (network_shape_check(&shape, err) != 0 ||
         train_network(&shape, &s.train.examples, &s.validation.examples, &o->train, &net, report,
                       err) != 0)

@@ -39,7 +39,7 @@ enum {
 
 void train_options_default(struct train_options *o)
 {
-    *o = (struct train_options){.learning_rate = 5e-3f,
+    *o = (struct train_options){.learning_rate = 2e-3f,
                                 .weight_decay = 1e-2f,
                                 .dropout = 0.05f,
                                 .batch = 512,
@@ -58,8 +58,10 @@ struct trainer {
     struct adam *adam;
     struct pass *pass;
     struct prng random;
-    uint32_t *order; /* pairs of this epoch */
-    uint32_t n_order, batch;
+    uint32_t *runs;    /* [n_runs + 1] where the pairs of one request begin */
+    uint32_t *shuffle; /* [n_runs] this epoch's order of the runs */
+    uint32_t *order;   /* pairs of this epoch */
+    uint32_t n_runs, n_order, batch;
     float *best;         /* the block of the best epoch */
     float *validation_p; /* [validation->n_pairs] */
     uint64_t step;
@@ -161,6 +163,22 @@ static int init_network(struct trainer *t, const struct network_shape *shape, st
     return 0;
 }
 
+static int find_runs(struct trainer *t)
+{
+    const struct examples *e = t->train;
+    t->runs = malloc((e->n_pairs + 1) * sizeof(*t->runs));
+    t->shuffle = malloc((e->n_pairs + 1) * sizeof(*t->shuffle));
+    if (t->runs == NULL || t->shuffle == NULL)
+        return -1;
+    for (uint32_t i = 0; i < e->n_pairs; i++)
+        if (i == 0 || e->request[i] != e->request[i - 1]) {
+            t->shuffle[t->n_runs] = t->n_runs;
+            t->runs[t->n_runs++] = i;
+        }
+    t->runs[t->n_runs] = (uint32_t)e->n_pairs;
+    return 0;
+}
+
 static int init_trainer(struct trainer *t, const struct network_shape *shape, struct error *err)
 {
     if (init_network(t, shape, err) != 0)
@@ -175,7 +193,7 @@ static int init_trainer(struct trainer *t, const struct network_shape *shape, st
     t->best = malloc(t->network->block_floats * sizeof(*t->best));
     t->validation_p = malloc(t->validation->n_pairs * sizeof(*t->validation_p) + 1);
     if (t->gradient == NULL || t->adam == NULL || t->pass == NULL || t->order == NULL ||
-        t->best == NULL || t->validation_p == NULL)
+        t->best == NULL || t->validation_p == NULL || find_runs(t) != 0)
         return error_set(err, "training: no memory");
     memcpy(t->best, t->network->block, t->network->block_floats * sizeof(*t->best));
     return 0;
@@ -188,25 +206,30 @@ static void dispose_trainer(struct trainer *t)
     gradient_destroy(t->gradient);
     network_destroy(t->network);
     free(t->order);
+    free(t->runs);
+    free(t->shuffle);
     free(t->best);
     free(t->validation_p);
 }
 
 /* ---- an epoch ---- */
 
+/* What a request costs, it costs once for all its pairs in a batch: requests are shuffled, not
+ * pairs. */
 static void draw_order(struct trainer *t)
 {
     const struct examples *e = t->train;
     double rate = t->network->negative_rate;
-    t->n_order = 0;
-    for (uint64_t i = 0; i < e->n_pairs; i++)
-        if (e->label[i] || rate >= 1 || prng_unit(&t->random) < rate)
-            t->order[t->n_order++] = (uint32_t)i;
-    for (uint32_t i = t->n_order; i > 1; i--) {
-        uint32_t other = (uint32_t)prng_below(&t->random, i), swap = t->order[i - 1];
-        t->order[i - 1] = t->order[other];
-        t->order[other] = swap;
+    for (uint32_t i = t->n_runs; i > 1; i--) {
+        uint32_t other = (uint32_t)prng_below(&t->random, i), swap = t->shuffle[i - 1];
+        t->shuffle[i - 1] = t->shuffle[other];
+        t->shuffle[other] = swap;
     }
+    t->n_order = 0;
+    for (uint32_t k = 0; k < t->n_runs; k++)
+        for (uint32_t i = t->runs[t->shuffle[k]]; i < t->runs[t->shuffle[k] + 1]; i++)
+            if (e->label[i] || rate >= 1 || prng_unit(&t->random) < rate)
+                t->order[t->n_order++] = i;
 }
 
 static void show_progress(struct trainer *t, bool always)

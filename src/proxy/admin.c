@@ -135,6 +135,7 @@ static void metrics(struct admin *a, struct exchange *e)
         .model_stale = s->config->clock == CLOCK_SOURCE_WALL && wall_ms() >= s->model_stale_at_ms,
         .currency = s->config->auction.currency,
         .capture = p->capture,
+        .notices = p->notices,
     };
     text_reset(&a->text);
     metrics_render(p->metrics, &facts, &a->text);

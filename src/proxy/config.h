@@ -44,6 +44,7 @@ struct config {
         char *token; /* required when host is not loopback */
     } admin;
     struct auction_settings auction; /* rates: loaded by the snapshot */
+    bool loss_notices;               /* auction.loss_notices */
     char *currency_rates;            /* auction.currency_rates: a file, or NULL */
     struct {
         char *database; /* NULL = none */
@@ -63,6 +64,10 @@ struct config {
         uint32_t body_bytes_max, imps_max, in_flight_max /* of the process */;
         uint32_t response_bytes_max; /* a DSP's answer */
     } limits;
+    struct {
+        char *token;     /* NULL = no traces */
+        double rate_max; /* a second, of the process */
+    } debug;
     struct {
         enum log_level level;
         bool json;

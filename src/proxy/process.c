@@ -348,8 +348,8 @@ static int create_workers(struct process *p, struct error *err)
     const struct config *c = p->snapshot->config;
     uint16_t port = c->listen.port;
     for (uint32_t i = 0; i < p->n_workers; i++) {
-        p->workers[i] =
-            worker_create(i, p->n_workers, port, p->snapshot, p->metrics, p->capture, p->log, err);
+        p->workers[i] = worker_create(i, p->n_workers, port, p->snapshot, p->metrics, p->capture,
+                                      p->log, p->notices, err);
         if (p->workers[i] == NULL)
             return -1;
         port = server_port(p->workers[i]->server); /* the first may have drawn a free one */
@@ -408,7 +408,10 @@ static int create(struct process *p, struct error *err)
         if (p->capture == NULL)
             return -1;
     }
-    if (try_links(p, c, err) != 0)
+    struct notices_options notices;
+    notices_options_default(&notices);
+    p->notices = notices_create(&notices, err);
+    if (p->notices == NULL || try_links(p, c, err) != 0)
         return -1;
     return create_workers(p, err);
 }
@@ -458,6 +461,7 @@ static void dispose(struct process *p)
             worker_destroy(p->workers[i]);
     loop_destroy(p->loop);
     drop_reloads(p);
+    notices_destroy(p->notices);
     capture_writer_destroy(p->capture);
     metrics_destroy(p->metrics);
     snapshot_release(p->snapshot);

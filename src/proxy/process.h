@@ -20,6 +20,7 @@ struct process {
     struct metrics *metrics;
     struct capture_writer *capture;
     struct log *log;
+    struct notices *notices;
     struct reload *reloads; /* waiting and under way, first in first out; admin thread */
     uint64_t reloads_ok, reloads_failed;
     uint64_t started_us;          /* loop_now_us: the wall clock may jump */

@@ -130,6 +130,7 @@ static int make_filter(struct snapshot *s, struct error *err)
             .timeout_ms = dsp->timeout_ms,
             .secondary = dsp->secondary,
             .default_currency = dsp->default_currency,
+            .disabled = !dsp->enabled,
         };
     }
     struct error why = {""};

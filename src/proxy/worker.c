@@ -143,6 +143,33 @@ void worker_adopt(struct worker *w, struct snapshot *snapshot, struct capture_wr
 
 /* ---- serving ---- */
 
+static void write_access(struct worker *w, const struct exchange *e, int status, size_t body_len,
+                         uint64_t duration_us, uint32_t dsps_called, uint32_t bids)
+{
+    const struct log_entry entry = {.method = exchange_method(e),
+                                    .path = exchange_path(e),
+                                    .status = status,
+                                    .request_bytes = exchange_body(e).len,
+                                    .response_bytes = body_len,
+                                    .duration_us = duration_us,
+                                    .dsps_called = dsps_called,
+                                    .bids = bids};
+    log_access(w->log, &entry);
+}
+
+void worker_respond(struct worker *w, struct exchange *e, int status, struct bytes body,
+                    uint32_t dsps_called, uint32_t bids)
+{
+    static const struct http_header json = {"content-type", {"application/json", 16}};
+    static const struct http_header allow = {"allow", {"POST", 4}};
+    const struct http_header *header = status == 405 ? &allow : body.len > 0 ? &json : NULL;
+    uint64_t duration_us = loop_now_us() - exchange_started_us(e);
+    metrics_request(w->shard, status, duration_us);
+    if (w->view->snapshot->config->log.access_file != NULL)
+        write_access(w, e, status, body.len, duration_us, dsps_called, bids);
+    exchange_respond(e, status, header, header != NULL, body);
+}
+
 static void handle(void *ctx, struct exchange *e)
 {
     struct worker *w = ctx;
@@ -151,13 +178,10 @@ static void handle(void *ctx, struct exchange *e)
         exchange_respond(e, 404, NULL, 0, (struct bytes){NULL, 0});
         return;
     }
-    if (!bytes_is(exchange_method(e), "POST")) {
-        static const struct http_header allow = {"allow", {"POST", 4}};
-        metrics_request(w->shard, 405, 0);
-        exchange_respond(e, 405, &allow, 1, (struct bytes){NULL, 0});
-        return;
-    }
-    transaction_begin(w, e);
+    if (!bytes_is(exchange_method(e), "POST"))
+        worker_respond(w, e, 405, (struct bytes){NULL, 0}, 0, 0);
+    else
+        transaction_begin(w, e);
 }
 
 static void tick(void *ctx)
@@ -203,7 +227,8 @@ void worker_kill(struct worker *w)
 
 struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port,
                              struct snapshot *snapshot, struct metrics *metrics,
-                             struct capture_writer *capture, struct log *log, struct error *err)
+                             struct capture_writer *capture, struct log *log,
+                             struct notices *notices, struct error *err)
 {
     const struct config *c = snapshot->config;
     struct worker *w = calloc(1, sizeof(*w));
@@ -217,7 +242,9 @@ struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port,
     w->shard = metrics_shard(metrics, id);
     w->capture = capture;
     w->log = log;
+    w->notices = notices;
     w->gunzip = gunzip_create();
+    w->gzip = gzip_create();
     w->loop = loop_create(err);
     if (w->loop == NULL || w->gunzip == NULL)
         goto fail;
@@ -261,6 +288,7 @@ void worker_destroy(struct worker *w)
     server_destroy(w->server);
     view_release(w->view);
     gunzip_destroy(w->gunzip);
+    gzip_destroy(w->gzip);
     loop_destroy(w->loop);
     text_dispose(&w->line);
     free(w);

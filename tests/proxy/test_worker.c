@@ -31,7 +31,7 @@ static void bench_open(struct bench *b)
     b->snapshot = build(1, "{'listen':{'host':'127.0.0.1'},'dsps':[{'name':'a','url':'http://"
                            "127.0.0.1:9/'},{'name':'b','url':'http://127.0.0.1:9/'}]}");
     b->metrics = metrics_create(1, &err);
-    b->worker = worker_create(0, 1, 0, b->snapshot, b->metrics, NULL, NULL, &err);
+    b->worker = worker_create(0, 1, 0, b->snapshot, b->metrics, NULL, NULL, NULL, &err);
     if (b->worker == NULL)
         fail_msg("%s", err.text);
 }

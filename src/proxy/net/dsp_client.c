@@ -13,7 +13,8 @@ struct dsp_call *dsp_client_call(struct dsp_client *c, struct payload *p, struct
                                  struct bytes extra_headers, dsp_call_cb cb, void *ctx)
 {
     assert(!c->is_destroyed && insert.len <= INSERT_BYTES_MAX &&
-           extra_headers.len <= EXTRA_BYTES_MAX);
+           extra_headers.len <= EXTRA_BYTES_MAX &&
+           (!p->is_request || insert.len + extra_headers.len == 0));
     struct dsp_call *call = pool_call_take(c);
     call->client = c;
     call->payload = payload_acquire(p);

@@ -45,6 +45,9 @@ int dsp_url_check(const char *url, struct error *err); /* what create would say 
  * thread-safe. */
 struct payload;
 struct payload *payload_create(struct bytes before, struct bytes after); /* one reference */
+/* A whole request, its head and framing included, that the calls with it send as it is: insert and
+ * extra headers must be empty then, and the client's URL and headers are only where it goes. */
+struct payload *payload_create_request(struct bytes request);
 void payload_release(struct payload *p);
 
 enum dsp_result {
