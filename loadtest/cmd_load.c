@@ -95,9 +95,10 @@ static int parse(struct arguments *a, int argc, char **argv)
          false},
         {"days", CLI_TEXT, &a->days, "A:B", "its virtual days A to B-1, or one day: A (0)", 0, 0,
          false},
-        {"requests", CLI_INTEGER, &a->requests, "N", "at most so many (all)", 1, 1e12, false},
+        {"requests", CLI_INTEGER, &a->requests, "N",
+         "at most so many; of a scenario's days, spread evenly (all)", 1, 1e12, false},
         {"connections", CLI_INTEGER, &a->connections, "C",
-         "connections at most (256; with max: 32)", 1, 50000, false},
+         "connections at most (256; with max: 64)", 1, 50000, false},
         {"arrivals", CLI_TEXT, &a->arrivals, "KIND",
          "poisson (as independent users come) or constant (poisson)", 0, 0, false},
         {"timeout", CLI_INTEGER, &a->timeout_ms, "MS", "give an answer up after it (10000)", 1,
@@ -150,7 +151,7 @@ static int configure(struct load *l, const struct arguments *a)
     if (a->file != NULL)
         l->source = source_open_file(a->file, a->repeat, &l->err);
     else
-        l->source = source_open_scenario(a->scenario, first, end_day, &l->err);
+        l->source = source_open_scenario(a->scenario, first, end_day, l->requests_max, &l->err);
     if (l->source == NULL) {
         fprintf(stderr, "%s: %s\n", PROGRAM, l->err.text);
         return 1;
@@ -173,7 +174,7 @@ static int run(struct load *l, const struct arguments *a)
     open_loop_options_default(&o);
     o.url = a->to;
     o.closed = l->rate <= 0;
-    o.connections_max = a->connections > 0 ? (uint32_t)a->connections : o.closed ? 32 : 256;
+    o.connections_max = a->connections > 0 ? (uint32_t)a->connections : o.closed ? 64 : 256;
     o.timeout_ms = (uint32_t)a->timeout_ms;
     o.progress = on_progress;
     struct open_loop_result *result = malloc(sizeof(*result));

@@ -191,8 +191,8 @@ static int cmd_config(int argc, char **argv)
                   "listen", "host", "127.0.0.1", "port", (json_int_t)listen, "threads",
                   (json_int_t)threads, "admin", "host", "127.0.0.1", "port", (json_int_t)admin,
                   "auction", "type", "second_price", "currency", "USD", "increment", 0.01,
-                  "timeout_ms", 120, "network_margin_ms", 10, "clock", "header", "defaults",
-                  "filter", filter, "recall_target", recall, "explore", explore, "timeout_ms", 100);
+                  "timeout_ms", 300, "network_margin_ms", 10, "clock", "header", "defaults",
+                  "filter", filter, "recall_target", recall, "explore", explore, "timeout_ms", 280);
     if (model != NULL)
         json_object_set_new(root, "model",
                             json_pack("{s:s,s:i}", "file", model, "max_age_hours", 0));

@@ -120,7 +120,7 @@ static void draw_property(struct inventory *v, uint32_t index, enum property_kin
     p->cats[1] = (uint8_t)(1 + prng_below(&g, CATEGORIES_COUNT));
     p->n_cats = prng_unit(&g) < 0.4 && p->cats[1] != p->cats[0] ? 2 : 1;
     p->publisher = (uint16_t)prng_below(&g, t->publishers);
-    static const uint16_t TMAX_MS[] = {120, 150, 200, 250};
+    static const uint16_t TMAX_MS[] = {300, 350, 400, 500};
     p->tmax_ms = TMAX_MS[prng_below(&g, 4)];
     bool is_new = prng_unit(&g) < t->new_share && index % 4 != 0;
     int32_t later = 1 + (int32_t)prng_below(&g, t->new_days);

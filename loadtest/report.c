@@ -1,7 +1,7 @@
 /* For each captured request the world says what every DSP would have bid. The auction is run twice
  * over these bids: with all of them, and with those of the DSPs that were asked. The difference is
- * what withholding cost; late or failed answers count in neither, so that the filter alone is
- * judged. */
+ * what withholding cost. Late and failed answers count in neither, nor do calls that were left out
+ * for other reasons than the filter's, so that the filter alone is judged; they are told beside. */
 #include "loadtest/report.h"
 
 #include <jansson.h>
@@ -47,6 +47,14 @@ static void observe(struct report_dsp *d, const struct capture_dsp *seen, bool b
         d->disagreements++;
 }
 
+/* Whether it was the filter (or a rule) that decided not to call. */
+static bool filter_decided(const struct capture_dsp *seen)
+{
+    static const char RULE[] = "rule:";
+    return seen->sent || seen->why.len == 0 || bytes_is(seen->why, "below_threshold") ||
+           (seen->why.len > 5 && memcmp(seen->why.base, RULE, 5) == 0);
+}
+
 static uint32_t judge_dsp(struct report *r, const struct view *v, const struct capture_dsp *seen,
                           struct offer out[VIEW_IMPS_MAX])
 {
@@ -55,6 +63,10 @@ static uint32_t judge_dsp(struct report *r, const struct view *v, const struct c
         return 0;
     const struct buyer *buyer = &r->world->buyers[dsp];
     struct report_dsp *d = &r->dsps[dsp];
+    if (!filter_decided(seen)) {
+        d->skipped++;
+        return 0;
+    }
     double p = buyer_probability(buyer, v);
     struct buyer_bid bids[VIEW_IMPS_MAX];
     uint32_t n = buyer_bids(buyer, v, bids);
@@ -163,6 +175,7 @@ static void add_up(const struct report *r, struct report_dsp *total)
         total->requests += d->requests;
         total->sent += d->sent;
         total->explored += d->explored;
+        total->skipped += d->skipped;
         total->bids += d->bids;
         total->bids_sent += d->bids_sent;
         total->expected += d->expected;
@@ -238,6 +251,12 @@ void report_print(struct report *r, FILE *out)
     if (r->unreadable > 0)
         fprintf(out, "%llu records hold a request that cannot be read\n",
                 (unsigned long long)r->unreadable);
+    if (total.skipped > 0)
+        fprintf(
+            out,
+            "%llu calls were left out by something else than the filter (health, caps, overload) "
+            "and do not\ncount above\n",
+            (unsigned long long)total.skipped);
     if (total.disagreements > 0)
         fprintf(out,
                 "%llu answers differ from what the world says: another scenario, another clock, or "
@@ -257,6 +276,7 @@ static json_t *row_json(const char *name, const struct report_dsp *d, const stru
     json_object_set_new(row, "requests", json_integer((json_int_t)d->requests));
     json_object_set_new(row, "sent", json_integer((json_int_t)d->sent));
     json_object_set_new(row, "explored", json_integer((json_int_t)d->explored));
+    json_object_set_new(row, "skipped", json_integer((json_int_t)d->skipped));
     json_object_set_new(row, "withheld", number(f->withheld));
     json_object_set_new(row, "optimal_withheld", number(f->optimal));
     json_object_set_new(row, "true_bids", json_integer((json_int_t)d->bids));

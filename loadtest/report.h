@@ -11,8 +11,10 @@
 
 struct report_dsp {
     uint64_t requests, sent, explored; /* explored: those sent for exploration only */
-    uint64_t bids, bids_sent;          /* the counterfactual draw: would bid; and was asked */
-    double expected, expected_sent;    /* sum of p over all requests; over those sent */
+    uint64_t skipped; /* calls that something other than the filter left out: health, a QPS cap, no
+                         time...; they count in nothing else here */
+    uint64_t bids, bids_sent;       /* the counterfactual draw: would bid; and was asked */
+    double expected, expected_sent; /* sum of p over all requests; over those sent */
     uint64_t timeouts, errors, invalid, disagreements;
     int64_t revenue_micros, revenue_kept_micros; /* as a winner: all asked; as it was */
     struct truth truth;

@@ -16,8 +16,8 @@ struct source {
     bool repeat, any;
 
     struct world *world;
-    int32_t day, first_day, end_day;
-    uint32_t index;
+    int32_t first_day;
+    uint64_t item, items, requests; /* the next of so many, drawn from so many */
     char body[TRAFFIC_BODY_MAX];
 };
 
@@ -49,15 +49,16 @@ struct source *source_open_file(const char *path, bool repeat, struct error *err
 }
 
 struct source *source_open_scenario(const char *path, int32_t first_day, int32_t end_day,
-                                    struct error *err)
+                                    uint64_t items_max, struct error *err)
 {
     struct world *w = world_load_traffic(path, err);
     if (w == NULL)
         return NULL;
     struct source *s = create();
     s->world = w;
-    s->day = s->first_day = first_day;
-    s->end_day = end_day;
+    s->first_day = first_day;
+    s->requests = (uint64_t)(end_day - first_day) * w->scenario->traffic.requests_per_day;
+    s->items = items_max > 0 && items_max < s->requests ? items_max : s->requests;
     return s;
 }
 
@@ -74,9 +75,7 @@ void source_close(struct source *s)
 
 uint64_t source_total(const struct source *s)
 {
-    if (s->world == NULL)
-        return 0;
-    return (uint64_t)(s->end_day - s->first_day) * s->world->scenario->traffic.requests_per_day;
+    return s->items;
 }
 
 struct bytes source_line_body(struct bytes line, int64_t *ts_ms)
@@ -165,12 +164,11 @@ int source_next(struct source *s, struct source_item *out, struct error *err)
 {
     if (s->world == NULL)
         return next_of_file(s, out, err);
-    if (s->index >= s->world->scenario->traffic.requests_per_day) {
-        s->index = 0;
-        s->day++;
-    }
-    if (s->day >= s->end_day)
+    if (s->item == s->items)
         return 0;
-    out->body = traffic_request(s->world->traffic, s->day, s->index++, s->body, &out->ts_ms);
+    uint32_t a_day = s->world->scenario->traffic.requests_per_day;
+    uint64_t at = (uint64_t)((unsigned __int128)s->item++ * s->requests / s->items);
+    out->body = traffic_request(s->world->traffic, s->first_day + (int32_t)(at / a_day),
+                                (uint32_t)(at % a_day), s->body, &out->ts_ms);
     return 1;
 }

@@ -15,9 +15,10 @@ struct source_item {
 struct source;
 /* repeat: begins again at the end of the file, for ever. */
 struct source *source_open_file(const char *path, bool repeat, struct error *err);
-/* Days first_day up to, not including, end_day. */
+/* Days first_day up to, not including, end_day; of all their requests `items_max` spread evenly (0
+ * = all), so that a shorter day is still a whole one. */
 struct source *source_open_scenario(const char *path, int32_t first_day, int32_t end_day,
-                                    struct error *err);
+                                    uint64_t items_max, struct error *err);
 void source_close(struct source *s);
 
 /* 1 = an item, 0 = the end, -1 = the file cannot be read further (err). */

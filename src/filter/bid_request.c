@@ -575,6 +575,13 @@ static void scan_test(struct scan *s)
     s->r->test = flag == 1;
 }
 
+static void scan_ext(struct scan *s)
+{
+    struct bytes raw;
+    if (json_skip(&s->j, &raw))
+        s->r->ext = (struct body_span){(uint32_t)(raw.base - s->j.base), (uint32_t)raw.len};
+}
+
 enum {
     SEEN_ID = 1,
     SEEN_IMP = 2,
@@ -612,6 +619,7 @@ static bool scan_member(struct scan *s, struct bytes key, uint32_t *seen,
         return true;
         MEMBER(2, 'a', "at", scan_int(s, &r->at, 0));
         MEMBER(3, 'c', "cur", scan_cur(s));
+        MEMBER(3, 'e', "ext", scan_ext(s));
         MEMBER(5, 'w', "wseat", scan_list(s, &r->wseat));
         MEMBER(5, 'b', "bseat", scan_list(s, &r->bseat));
         MEMBER(6, 's', "source", scan_source(s));

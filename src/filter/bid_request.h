@@ -82,6 +82,7 @@ struct bid_request {
 
     struct body_span tmax; /* the number's text, to be replaced */
     uint32_t members_at;   /* offset just behind the opening brace, to insert a first member */
+    struct body_span ext;  /* the whole value; the last one, if it stands there twice */
     struct body_span user_id, buyeruid, ifa, ip, ipv6; /* strings' insides, for masking */
 
     const struct imp *imps;

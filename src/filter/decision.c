@@ -50,6 +50,7 @@ const char *why_name(enum why w)
         [WHY_QPS] = "qps",
         [WHY_HEALTH] = "health",
         [WHY_OVERLOAD] = "overload",
+        [WHY_SECONDARY] = "secondary",
         [WHY_RULE_FIRST + RULE_PASS] = "rule:pass", /* never a reason */
         [WHY_RULE_FIRST + RULE_COUNTRY] = "rule:country",
         [WHY_RULE_FIRST + RULE_MEDIA] = "rule:media",

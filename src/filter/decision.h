@@ -22,6 +22,7 @@ enum why {
     WHY_QPS,
     WHY_HEALTH,
     WHY_OVERLOAD,
+    WHY_SECONDARY,  /* not called: the primaries brought a bid, so that it was not needed */
     WHY_RULE_FIRST, /* WHY_RULE_FIRST + enum rule_result */
     WHY_COUNT = WHY_RULE_FIRST + RULE_COUNT
 };

@@ -257,3 +257,36 @@ void predictor_score(const struct predictor *p, struct predictor_scratch *scratc
     encoder_encode(p->encoder, &raw, scratch->slots, scratch->numeric);
     scorer_score(p->scorer, scratch->scorer, scratch->slots, scratch->numeric, dsps, n, p_out);
 }
+
+uint32_t predictor_inputs(const struct predictor *p, const struct bid_request *r,
+                          const struct geo_place *place, int64_t ts_ms, struct arena *arena,
+                          const struct predictor_input **out)
+{
+    const struct schema *s = p->metadata->schema;
+    struct raw_features raw;
+    features_extract(s, r, place, ts_ms, arena, &raw);
+    struct predictor_input *inputs = arena_alloc(arena, s->n_features * sizeof(*inputs));
+    bool *known = arena_alloc(arena, s->n_slots * sizeof(*known));
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n_features; i++) {
+        const struct schema_feature *f = &s->features[i];
+        struct predictor_input *in = &inputs[n];
+        if (i == s->dsp_feature)
+            continue;
+        *in = (struct predictor_input){.feature = f->name, .number = NAN};
+        n++;
+        if (f->source->kind == SOURCE_NUMBER) {
+            in->is_number = true;
+            in->number = raw.numbers[f->at];
+            continue;
+        }
+        in->texts = &raw.texts[f->at];
+        in->known = &known[f->at];
+        for (uint32_t k = 0; k < f->slots && (k == 0 || in->texts[k].len > 0); k++) {
+            known[f->at + k] = encoder_row(p->encoder, i, in->texts[k]) >= VALUE_FIRST;
+            in->n_texts++;
+        }
+    }
+    *out = inputs;
+    return n;
+}

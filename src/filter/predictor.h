@@ -36,6 +36,20 @@ const struct recall_curve *predictor_curve(const struct predictor *p,
 /* The whole __metadata__ as one JSON object, for `inspect`; caller frees. */
 char *predictor_describe(const struct predictor *p);
 
+/* What the model is given for a request, a feature each, the DSP left out: for people, not for
+ * speed. In the arena, or borrowed as raw_features are. */
+struct predictor_input {
+    const char *feature;
+    bool is_number;
+    double number; /* NAN = missing */
+    const struct bytes *texts;
+    const bool *known; /* whether the vocabulary has the text */
+    uint32_t n_texts;  /* at least one; an empty one = missing */
+};
+uint32_t predictor_inputs(const struct predictor *p, const struct bid_request *r,
+                          const struct geo_place *place, int64_t ts_ms, struct arena *arena,
+                          const struct predictor_input **out);
+
 struct predictor_scratch;
 struct predictor_scratch *predictor_scratch_create(const struct predictor *p);
 void predictor_scratch_destroy(struct predictor_scratch *s);

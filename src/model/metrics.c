@@ -219,8 +219,9 @@ int recall_curve_build_with(struct recall_curve *c, const float *p, const uint8_
 
 float recall_curve_threshold(const struct recall_curve *c, double recall_target)
 {
+    float target = (float)recall_target; /* as the points are: 0.95 is not above itself */
     for (uint32_t i = c->n; i-- > 0;)
-        if (c->points[i].recall_low >= recall_target)
+        if (c->points[i].recall_low >= target)
             return c->points[i].threshold;
     return 0;
 }

@@ -72,10 +72,11 @@ struct auction *auction_create(const struct bid_request *r, const struct auction
     return a;
 }
 
-static void skip(struct auction_call *call, enum auction_skip why)
+static void skip(struct auction_call *call, enum auction_skip skip, uint8_t why)
 {
     call->dsp.decision.send = false;
-    call->dsp.skip = why;
+    call->dsp.decision.why = why;
+    call->dsp.skip = skip;
 }
 
 static void start_call(struct auction *a, uint32_t dsp, uint64_t now)
@@ -85,7 +86,7 @@ static void start_call(struct auction *a, uint32_t dsp, uint64_t now)
     uint64_t left_us = now < a->deadline_us ? a->deadline_us - now : 0;
     bool fits = timeout_us <= left_us;
     if (left_us == 0 || (a->dsps[dsp].secondary && !fits)) {
-        skip(call, SKIP_NO_TIME);
+        skip(call, SKIP_NO_TIME, WHY_RULE_FIRST + RULE_TMAX);
         return;
     }
     if (fits)
@@ -94,8 +95,7 @@ static void start_call(struct auction *a, uint32_t dsp, uint64_t now)
     int refused = a->io->call(a->ctx, dsp, tmax_ms);
     assert(a->phase == PHASE_RUNNING);
     if (refused != 0) {
-        skip(call, SKIP_REFUSED);
-        call->dsp.decision.why = (uint8_t)refused;
+        skip(call, SKIP_REFUSED, (uint8_t)refused);
         return;
     }
     call->dsp.outcome = OUTCOME_PENDING;
@@ -311,7 +311,7 @@ static void end(struct auction *a)
     for (uint32_t i = 0; i < a->n_dsps; i++) {
         struct auction_call *call = &a->calls[i];
         if (call->dsp.decision.send && call->dsp.outcome == OUTCOME_NOT_CALLED)
-            skip(call, SKIP_NOT_NEEDED);
+            skip(call, SKIP_NOT_NEEDED, WHY_SECONDARY);
     }
     if (a->n_valid_bids > 0)
         award_imps(a);
@@ -327,6 +327,12 @@ const struct auction_dsp *auction_dsp(const struct auction *a, uint32_t dsp)
 struct bytes auction_currency(const struct auction *a)
 {
     return bytes_of(a->currency);
+}
+
+int64_t auction_paid(const struct auction *a, uint32_t imp)
+{
+    assert(imp < a->request->n_imps);
+    return a->winners[imp] != NULL ? a->winners[imp]->paid_micros : -1;
 }
 
 const char *auction_outcome_name(enum auction_outcome o)

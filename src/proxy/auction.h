@@ -34,6 +34,7 @@ struct auction_dsp_settings {
     bool
         secondary; /* called only when the primaries brought no bid, while its timeout still fits */
     const char *default_currency; /* of a response without cur: "USD" */
+    bool disabled;                /* not part of the exchange: no reason is given for it */
 };
 
 enum auction_outcome {
@@ -67,6 +68,7 @@ enum bid_refusal {
     BID_UNKNOWN_DEAL,
     BID_SEAT_NOT_ALLOWED,
     BID_NO_MARKUP, /* neither adm nor nurl */
+    BID_BAD_MEDIA, /* mtype names a medium that the imp does not offer */
     BID_TOO_MANY,  /* beyond the bids read of one answer */
     BID_REFUSALS
 };
@@ -105,14 +107,15 @@ void auction_destroy(struct auction *a);
 enum auction_skip {
     SKIP_NONE,
     SKIP_REFUSED,    /* io.call said so; decision.why is what it said */
-    SKIP_NO_TIME,    /* nothing was left before the deadline, or too little for a secondary */
-    SKIP_NOT_NEEDED, /* a secondary, and the primaries brought a bid */
+    SKIP_NO_TIME,    /* nothing was left before the deadline, or too little for a secondary:
+                        rule:tmax */
+    SKIP_NOT_NEEDED, /* a secondary, and the primaries brought a bid: WHY_SECONDARY */
 };
 
 /* After the end: */
 struct auction_dsp {
     struct decision
-        decision; /* as given, or with send = false and `why` of a call that was refused */
+        decision; /* as given, or with send = false and the `why` of a call that was not made */
     enum auction_outcome outcome;
     uint64_t latency_us;  /* 0 unless answered (with any status) or timed out */
     int http_status;      /* 0 none */
@@ -126,14 +129,20 @@ struct auction_dsp {
 };
 const struct auction_dsp *auction_dsp(const struct auction *a, uint32_t dsp);
 
+/* What the winner of an imp pays, in the auction's currency; -1 = no winner. */
+int64_t auction_paid(const struct auction *a, uint32_t imp);
+
 /* The BidResponse, in the arena; {NULL, 0} = no bid (204). Prices are what the winner pays. */
 struct bytes auction_response(const struct auction *a, struct arena *arena);
-/* The same with "ext":<ext>, a JSON object's text; then there is an answer even without a bid. */
+/* The same with "ext":<ext>, a JSON object's text; then there is an answer even without a bid, with
+ * auction_nbr. */
 struct bytes auction_response_ext(const struct auction *a, struct bytes ext, struct arena *arena);
 /* Why each (DSP, imp) brought nothing: a JSON array of SeatNonBid objects, as in IAB's community
  * extension "seat-non-bid", for ext.seatnonbid. */
 struct bytes auction_seatnonbid(const struct auction *a, struct arena *arena);
 struct bytes auction_currency(const struct auction *a);
+/* Why nobody won, as a no-bid reason code (loss.h). */
+int auction_nbr(const struct auction *a);
 
 /* Win and billing notices, for when we fire them (settings.fire_notices): macros filled in. */
 struct auction_notice {

@@ -161,6 +161,17 @@ static bool is_first_of_seat(const struct auction *a, uint32_t imp)
     return true;
 }
 
+int auction_nbr(const struct auction *a)
+{
+    bool no_time = false;
+    for (uint32_t i = 0; i < a->n_dsps; i++) {
+        if (a->calls[i].dsp.outcome != OUTCOME_NOT_CALLED)
+            return NBR_NO_BID;
+        no_time |= a->calls[i].dsp.skip == SKIP_NO_TIME;
+    }
+    return no_time ? NBR_NO_TIME : NBR_NONE_CALLED;
+}
+
 struct bytes auction_response_ext(const struct auction *a, struct bytes ext, struct arena *arena)
 {
     size_t size = 256 + ext.len;
@@ -187,8 +198,12 @@ struct bytes auction_response_ext(const struct auction *a, struct bytes ext, str
         between = ",";
         add_seatbid(a, i, &t);
     }
-    if (won > 0)
+    if (won > 0) {
         arena_text_add_string(&t, "]");
+    } else {
+        arena_text_add_string(&t, ",\"nbr\":");
+        arena_text_add_int(&t, auction_nbr(a));
+    }
     if (ext.len > 0) {
         arena_text_add_string(&t, ",\"ext\":");
         arena_text_add(&t, ext);
@@ -258,6 +273,8 @@ struct bytes auction_seatnonbid(const struct auction *a, struct arena *arena)
     struct nonbids n = {.text = &t};
     arena_text_add_string(&t, "[");
     for (uint32_t i = 0; i < a->n_dsps; i++) {
+        if (a->dsps[i].disabled)
+            continue;
         n.dsp_name = a->dsps[i].name;
         n.any = false;
         add_nonbids_of(a, i, &n);

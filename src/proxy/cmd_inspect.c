@@ -23,6 +23,23 @@ static void print_window(const char *name, int64_t from_ms, int64_t to_ms, uint6
     printf("%-12s %s to %s, %" PRIu64 " calls, %" PRIu64 " bids\n", name, from, to, pairs, bids);
 }
 
+/* name[rows x dim], '+' where it has a wide table too; broken to fit a terminal. */
+static void print_features(const struct network_shape *shape)
+{
+    int column = printf("features    ");
+    for (uint32_t f = 0; f < shape->n_features; f++) {
+        const struct network_feature *x = &shape->features[f];
+        char text[128];
+        int len = snprintf(text, sizeof(text), " %s[%u x %u%s]", x->name, x->values, x->dim,
+                           x->wide ? " +" : "");
+        if (column + len > 100)
+            column = printf("\n            ") - 1;
+        column += printf("%s", text);
+    }
+    printf("\n             %u numeric inputs; +: also a weight per value and DSP\n",
+           shape->n_numeric);
+}
+
 static void print_curves(const struct predictor *p)
 {
     static const double targets[] = {0.90, 0.95, 0.97, 0.98, 0.99};
@@ -91,11 +108,7 @@ int cmd_inspect(int argc, char **argv)
         printf("network      %u inputs -> %u -> %u -> 2, negatives kept %.3g\n",
                network_shape_inputs(i->shape), i->shape->hidden1, i->shape->hidden2,
                (double)i->negative_rate);
-        printf("features    ");
-        for (uint32_t f = 0; f < i->shape->n_features; f++)
-            printf(" %s[%u x %u%s]", i->shape->features[f].name, i->shape->features[f].values,
-                   i->shape->features[f].dim, i->shape->features[f].wide ? ", wide" : "");
-        printf(", %u numeric inputs\n", i->shape->n_numeric);
+        print_features(i->shape);
         print_curves(p);
     }
     predictor_destroy(p);

@@ -481,6 +481,7 @@ void config_destroy(struct config *c)
     free(c->geo.database);
     free(c->model.file);
     free((char *)c->capture.options.directory); /* const for the writer; ours */
+    free(c->debug.token);
     free(c->log.access_file);
     free(c);
 }

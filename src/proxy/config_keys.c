@@ -134,6 +134,15 @@ const struct config_key config_root_keys[] = {
      .doc = "Longest time for an auction; a smaller `tmax` of the request wins."},
     {"auction.network_margin_ms", KEY_WHOLE, ROOT(auction.network_margin_ms), 0, 10000, .initial = "10",
      .doc = "Taken off the above, so that our answer is at the caller's in time."},
+    {"auction.deals_first", KEY_BOOL, ROOT(auction.deals_first), .initial = "false",
+     .doc = "A bid for a deal beats one without, whatever their prices."},
+    {"auction.notices", KEY_WORD, ROOT(auction.fire_notices), .words = "pass|fire",
+     .initial = "\"pass\"",
+     .doc = "Who calls a winner's `burl` and `nurl`: `pass` leaves them in the answer for the caller, "
+            "`fire` takes them out and calls them once the answer is given (but a `nurl` that brings "
+            "the markup)."},
+    {"auction.loss_notices", KEY_BOOL, ROOT(loss_notices), .initial = "false",
+     .doc = "Call the `lurl` of each bid that lost or was refused, with the reason."},
     {"auction.currency_rates", KEY_FILE, ROOT(currency_rates), .optional = true, .initial = "null",
      .doc = "Exchange rates, `{\"base\":\"USD\",\"rates\":{\"EUR\":0.92}}`; read again at each reload."},
 
@@ -186,6 +195,13 @@ const struct config_key config_root_keys[] = {
     {"limits.response_bytes_max", KEY_WHOLE, ROOT(limits.response_bytes_max), 1 * KIB, 64 * MIB,
      .initial = "1048576",
      .doc = "A larger answer of a DSP, also after inflating, counts as an error."},
+
+    {"debug.token", KEY_TEXT, ROOT(debug.token), .optional = true, .secret = true, .check = check_token,
+     .initial = "null", .kind = "1 to 256 printable characters, no spaces",
+     .doc = "A bid request whose header `X-Bidsieve-Debug` is this token is answered with "
+            "`ext.bidsieve.debug`: how each decision came about, and what each DSP answered."},
+    {"debug.rate_max", KEY_NUMBER, ROOT(debug.rate_max), 0, 1000, .initial = "10",
+     .doc = "Such answers a second, of the whole process; a request beyond it is answered without."},
 
     {"log.level", KEY_WORD, ROOT(log.level), .words = "error|warn|info|debug", .initial = "\"info\"",
      .doc = "What goes to stderr: this and what is graver."},

@@ -14,8 +14,9 @@ static uint64_t hash_string(const char *s, uint64_t seed)
 
 static uint64_t settings_hash(const struct config *c, const struct config_dsp *d)
 {
-    const uint64_t numbers[] = {d->connections_max, d->connect_timeout_ms, d->timeout_ms,
-                                d->tls_verify, c->limits.response_bytes_max};
+    const uint64_t numbers[] = {
+        d->connections_max,          d->connect_timeout_ms, d->timeout_ms, d->tls_verify, d->gzip,
+        c->limits.response_bytes_max};
     uint64_t h = hash_bytes((struct bytes){(const char *)numbers, sizeof(numbers)}, 1);
     h = hash_string(d->url, h);
     h = hash_string(d->tls_ca_file, h);
@@ -43,11 +44,12 @@ static struct dsp_client *create_client(struct loop *loop, const struct config *
     o.body_bytes_max = c->limits.response_bytes_max;
     o.tls_verify = d->tls_verify;
     o.tls_ca_file = d->tls_ca_file;
+    o.tls_trust = d->tls_trust;
 
     size_t n = 0;
     while (d->headers != NULL && d->headers[n] != NULL)
         n++;
-    const char **headers = calloc(n + 2, sizeof(*headers));
+    const char **headers = calloc(n + 3, sizeof(*headers));
     char version[64];
     if (headers == NULL) {
         error_set(err, "out of memory");
@@ -56,7 +58,9 @@ static struct dsp_client *create_client(struct loop *loop, const struct config *
     for (size_t i = 0; i < n; i++)
         headers[i] = d->headers[i];
     snprintf(version, sizeof(version), "x-openrtb-version: %s", d->openrtb_version);
-    headers[n] = version;
+    headers[n++] = version;
+    if (d->gzip)
+        headers[n++] = "content-encoding: gzip";
     o.headers = headers;
     struct dsp_client *client = dsp_client_create(loop, &o, err);
     free(headers);
@@ -80,6 +84,7 @@ struct dsp_link *dsp_link_create(struct loop *loop, const struct config *config,
         return NULL;
     }
     link->slot = slot;
+    link->gzip = dsp->gzip;
     link->tokens = 1;
     link->filled_us = loop_now_us();
     health_init(&link->health, link->filled_us);

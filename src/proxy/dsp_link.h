@@ -16,6 +16,7 @@ struct dsp_link {
     double tokens;  /* token bucket, up to a tenth of a second's worth, at least 1 */
     uint64_t filled_us;
     struct health health;
+    bool gzip;              /* bodies go compressed; the client's headers say so */
     uint64_t settings_hash; /* of what the client was made from */
     uint32_t references;
 };

@@ -23,6 +23,7 @@ static const struct {
     [BID_UNKNOWN_DEAL] = {"unknown_deal", LOSS_INVALID_DEAL, NONBID_REJECTED},
     [BID_SEAT_NOT_ALLOWED] = {"seat_not_allowed", LOSS_SEAT_BLOCKED, NONBID_REJECTED},
     [BID_NO_MARKUP] = {"no_markup", LOSS_NO_MARKUP, NONBID_REJECTED_CREATIVE},
+    [BID_BAD_MEDIA] = {"bad_media", LOSS_CREATIVE_FORMAT, NONBID_REJECTED_FORMAT},
     [BID_TOO_MANY] = {"too_many", LOSS_INVALID_RESPONSE, NONBID_REJECTED},
 };
 
@@ -51,10 +52,6 @@ int loss_nonbid_refused(enum bid_refusal r, bool deal)
 
 static int nonbid_not_called(const struct auction_dsp *d)
 {
-    if (d->skip == SKIP_NO_TIME)
-        return NONBID_NO_TIME;
-    if (d->skip == SKIP_NOT_NEEDED)
-        return NONBID_NOT_NEEDED;
     switch ((int)d->decision.why) {
     case WHY_BELOW_THRESHOLD:
     case WHY_EXPLORE:
@@ -65,6 +62,10 @@ static int nonbid_not_called(const struct auction_dsp *d)
         return NONBID_HEALTH;
     case WHY_OVERLOAD:
         return NONBID_OVERLOAD;
+    case WHY_SECONDARY:
+        return NONBID_NOT_NEEDED;
+    case WHY_RULE_FIRST + RULE_TMAX:
+        return NONBID_NO_TIME;
     case WHY_RULE_FIRST + RULE_MEDIA:
         return NONBID_BLOCKED_MEDIA;
     case WHY_RULE_FIRST + RULE_CHANNEL:

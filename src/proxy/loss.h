@@ -19,6 +19,7 @@ enum {
     LOSS_DEAL = 103,
     LOSS_SEAT_BLOCKED = 104,
     LOSS_CREATIVE_SIZE = 203,
+    LOSS_CREATIVE_FORMAT = 204,
     LOSS_CREATIVE_ADVERTISER = 205,
     LOSS_CREATIVE_CATEGORY = 209,
 };
@@ -41,6 +42,7 @@ enum {
     NONBID_REJECTED_DEAL_FLOOR = 304,
     NONBID_REJECTED_CREATIVE = 350,
     NONBID_REJECTED_SIZE = 351,
+    NONBID_REJECTED_FORMAT = 353,
     NONBID_REJECTED_ADVERTISER = 356,
     NONBID_REJECTED_CATEGORY = 357,
     /* 500 and above are the exchange's own: */
@@ -51,6 +53,15 @@ enum {
     NONBID_OVERLOAD = 512,
     NONBID_NO_TIME = 513,
     NONBID_NOT_NEEDED = 514, /* a secondary */
+};
+
+/* OpenRTB's no-bid reasons, of our own answer. */
+enum {
+    NBR_INVALID_REQUEST = 2,
+    NBR_NO_TIME = 15,
+    /* 500 and above are the exchange's own: */
+    NBR_NO_BID = 500,      /* DSPs were called, none brought a valid bid */
+    NBR_NONE_CALLED = 501, /* every DSP was withheld or refused */
 };
 
 int loss_code(enum bid_refusal r, bool deal);

@@ -8,9 +8,9 @@
  *   considered   dsp_decisions_total                        every auction, every enabled DSP
  *   - rule       dsp_decisions_total{why=~"rule:.*"}        what is left is eligible
  *   - model      dsp_decisions_total{why="below_threshold"}
- *   - caps       dsp_decisions_total{why=~"qps|health|overload"}
+ *   - caps       dsp_decisions_total{why=~"qps|health|overload|secondary"}
  *   = to send    dsp_decisions_total{why=~"score|explore|shadow|off|fail_open:.*"}
- *   sent         dsp_calls_total                            less: secondaries that nobody needed
+ *   sent         dsp_calls_total                            the same, but for what was cut off
  *   answers      dsp_calls_total{outcome=~"bid|no_bid|timeout|error|invalid"}
  *   won          dsp_wins_total */
 #ifndef PROXY_METRICS_H
@@ -21,6 +21,7 @@
 #include "proxy/capture.h"
 #include "proxy/histogram.h"
 #include "proxy/net/dsp_client.h"
+#include "proxy/notices.h"
 #include "proxy/text.h"
 
 enum {
@@ -81,13 +82,15 @@ struct metrics_dsp { /* of one shard and slot */
 struct metrics_shard {
     uint64_t requests[STATUS_COUNT];
     uint64_t auctions[AUCTION_RESULTS];
-    uint64_t in_flight;                  /* now */
-    uint64_t capture_skipped;            /* auctions that capture.sample left out */
-    uint64_t lag_us_max;                 /* since the last scrape */
-    struct metrics_buckets request_us;   /* from read whole to answered */
-    struct metrics_buckets filter_us;    /* scan and decide */
-    struct metrics_buckets price_micros; /* what winners pay, an imp each */
-    struct histogram request_histogram;  /* for quantiles in /status */
+    uint64_t in_flight;       /* now */
+    uint64_t capture_skipped; /* auctions that capture.sample left out */
+    uint64_t gzip_bodies;     /* compressed for DSPs; each is shared by all that take it */
+    uint64_t gzip_plain_bytes, gzip_bytes; /* of them, before and after */
+    uint64_t lag_us_max;                   /* since the last scrape */
+    struct metrics_buckets request_us;     /* from read whole to answered */
+    struct metrics_buckets filter_us;      /* scan and decide */
+    struct metrics_buckets price_micros;   /* what winners pay, an imp each */
+    struct histogram request_histogram;    /* for quantiles in /status */
     struct metrics_dsp *dsps[METRICS_DSPS_MAX];
 };
 
@@ -138,6 +141,7 @@ struct metrics_facts {
     bool model_stale;
     const char *currency;           /* of prices */
     struct capture_writer *capture; /* NULL = off */
+    const struct notices *notices;  /* NULL = none */
 };
 /* Text exposition format 0.0.4, appended. */
 void metrics_render(struct metrics *m, const struct metrics_facts *facts, struct text *out);

@@ -3,10 +3,12 @@
  * state here belongs to the admin thread. */
 #include "proxy/process.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "proxy/admin.h"
@@ -35,6 +37,30 @@ static int64_t wall_ms(void)
 /* ---- reload ---- */
 
 static void start_reload(struct process *p);
+
+/* What a reload cannot change, as a text to compare. */
+static char *restart_settings(const struct config *c)
+{
+    char *text = NULL;
+    const char *certificate = c->listen.tls_certificate, *key = c->listen.tls_key;
+    if (asprintf(&text, "%s %u %u %s %s %u %u %u %s %u", c->listen.host, c->listen.port,
+                 c->listen.threads, certificate != NULL ? certificate : "", key != NULL ? key : "",
+                 c->listen.connections_max, c->listen.idle_timeout_ms, c->listen.write_timeout_ms,
+                 c->admin.host, c->admin.port) < 0)
+        abort();
+    return text;
+}
+
+static void check_restart_settings(struct process *p)
+{
+    char *now = restart_settings(p->snapshot->config);
+    p->restart_needed = strcmp(now, p->started_with) != 0;
+    free(now);
+    if (p->restart_needed)
+        log_write(p->log, LOG_WARN,
+                  "reload: listen and admin are as they were at the start; what the config says "
+                  "of them now holds from the next start");
+}
 
 static void end_reload(struct reload *r)
 {
@@ -68,13 +94,14 @@ static void complete_reload(struct reload *r)
     p->snapshot = r->built;
     if (r->old_capture != p->capture)
         capture_writer_destroy(r->old_capture);
+    check_restart_settings(p);
     end_reload(r);
 }
 
 static void on_acknowledged(void *arg)
 {
     struct reload *r = arg;
-    if (--r->waiting_for == 0)
+    if (--r->waiting_for == 0 && !r->process->ended)
         complete_reload(r);
 }
 
@@ -144,6 +171,8 @@ static void on_built(void *arg)
 {
     struct reload *r = arg;
     struct process *p = r->process;
+    if (p->ended)
+        return;
     pthread_join(r->thread, NULL);
     r->building = false;
     r->old_capture = p->capture;
@@ -182,6 +211,11 @@ static void start_reload(struct process *p)
 void process_reload(struct process *p,
                     void (*done)(void *ctx, uint64_t generation, const char *error), void *ctx)
 {
+    if (p->stopping) {
+        if (done != NULL)
+            done(ctx, 0, "the process is stopping");
+        return;
+    }
     struct reload *r = calloc(1, sizeof(*r));
     if (r == NULL)
         abort();
@@ -198,13 +232,16 @@ void process_reload(struct process *p,
 
 /* ---- stopping ---- */
 
-static void kill_workers(void *ctx)
+static void kill_workers(struct process *p, const char *why)
 {
-    struct process *p = ctx;
-    log_write(p->log, LOG_WARN,
-              "stop: shutdown_timeout_ms is over, what is still in flight is dropped");
+    log_write(p->log, LOG_WARN, "stop: %s, what is still in flight is dropped", why);
     for (uint32_t i = 0; i < p->n_workers; i++)
         worker_kill(p->workers[i]);
+}
+
+static void on_stop_timeout(void *ctx)
+{
+    kill_workers(ctx, "shutdown_timeout_ms is over");
 }
 
 static void on_worker_ended(void *arg)
@@ -216,8 +253,10 @@ static void on_worker_ended(void *arg)
 
 static void stop(struct process *p)
 {
+    if (p->ended)
+        return;
     if (p->stopping) {
-        kill_workers(p);
+        kill_workers(p, "told to again");
         return;
     }
     p->stopping = true;
@@ -225,8 +264,8 @@ static void stop(struct process *p)
     for (uint32_t i = 0; i < p->n_workers; i++)
         worker_stop(p->workers[i]);
     timer_set(p->loop, &p->stop_timer,
-              loop_now_us() + (uint64_t)p->snapshot->config->stop_timeout_ms * 1000, kill_workers,
-              p);
+              loop_now_us() + (uint64_t)p->snapshot->config->stop_timeout_ms * 1000,
+              on_stop_timeout, p);
 }
 
 /* ---- signals ---- */
@@ -250,6 +289,31 @@ static void handled_signals(sigset_t *set)
     sigaddset(set, SIGINT);
     sigaddset(set, SIGHUP);
     sigaddset(set, SIGUSR2); /* ends wait_for_signals */
+}
+
+/* A library may have started threads before main could block anything (OpenBLAS does, when it is
+ * loaded), and the kernel hands a signal to any thread that lets it in. Such a thread ends up here:
+ * it lets none in any more, and sends the signal again, to whom it may concern. */
+static void pass_on(int number, siginfo_t *info, void *context)
+{
+    sigset_t *after = &((ucontext_t *)context)->uc_sigmask;
+    sigaddset(after, SIGTERM);
+    sigaddset(after, SIGINT);
+    sigaddset(after, SIGHUP);
+    kill(getpid(), number);
+}
+
+static void take_signals(void)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    struct sigaction action = {.sa_sigaction = pass_on, .sa_flags = SA_SIGINFO | SA_RESTART};
+    sigset_t set;
+    handled_signals(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    action.sa_mask = set;
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        sigaction(numbers[i], &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
 }
 
 static void *wait_for_signals(void *arg)
@@ -284,8 +348,8 @@ static int create_workers(struct process *p, struct error *err)
     const struct config *c = p->snapshot->config;
     uint16_t port = c->listen.port;
     for (uint32_t i = 0; i < p->n_workers; i++) {
-        p->workers[i] =
-            worker_create(i, p->n_workers, port, p->snapshot, p->metrics, p->capture, p->log, err);
+        p->workers[i] = worker_create(i, p->n_workers, port, p->snapshot, p->metrics, p->capture,
+                                      p->log, p->notices, err);
         if (p->workers[i] == NULL)
             return -1;
         port = server_port(p->workers[i]->server); /* the first may have drawn a free one */
@@ -309,14 +373,24 @@ static int start_threads(struct process *p, struct error *err)
     return 0;
 }
 
+/* Those that we may use: a container may have fewer than the machine. */
+static uint32_t cores(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
+    if (n <= 0)
+        n = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > METRICS_SHARDS_MAX ? METRICS_SHARDS_MAX : (uint32_t)n;
+}
+
 static int create(struct process *p, struct error *err)
 {
     p->snapshot = snapshot_build(p->config_path, 1, err);
     if (p->snapshot == NULL)
         return -1;
     const struct config *c = p->snapshot->config;
-    p->n_workers =
-        c->listen.threads != 0 ? c->listen.threads : (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    p->started_with = restart_settings(c);
+    p->n_workers = c->listen.threads != 0 ? c->listen.threads : cores();
     p->workers = calloc(p->n_workers, sizeof(*p->workers));
     p->threads = calloc(p->n_workers, sizeof(*p->threads));
     p->loop = loop_create(err);
@@ -334,7 +408,10 @@ static int create(struct process *p, struct error *err)
         if (p->capture == NULL)
             return -1;
     }
-    if (try_links(p, c, err) != 0)
+    struct notices_options notices;
+    notices_options_default(&notices);
+    p->notices = notices_create(&notices, err);
+    if (p->notices == NULL || try_links(p, c, err) != 0)
         return -1;
     return create_workers(p, err);
 }
@@ -351,32 +428,47 @@ static void announce(const struct process *p)
                                          : "none, every call is sent");
 }
 
-/* Reloads that the end of the process overtook. */
+/* Reloads that the end of the process overtook. What they have posted may still lie in any loop, so
+ * they are freed only after the loops; until then `ended` says that nothing more is to be done. */
+static void join_reloads(struct process *p)
+{
+    for (struct reload *r = p->reloads; r != NULL; r = r->next) {
+        if (r->building)
+            pthread_join(r->thread, NULL);
+    }
+}
+
 static void drop_reloads(struct process *p)
 {
     while (p->reloads != NULL) {
         struct reload *r = p->reloads;
         p->reloads = r->next;
-        if (r->building)
-            pthread_join(r->thread, NULL);
+        if (r->built != NULL && r->old_capture != p->capture)
+            capture_writer_destroy(r->old_capture);
         snapshot_release(r->built);
+        if (r->done != NULL)
+            r->done(r->ctx, 0, "the process has stopped");
         free(r);
     }
 }
 
 static void dispose(struct process *p)
 {
-    drop_reloads(p);
+    p->ended = true;
+    join_reloads(p);
     for (uint32_t i = 0; i < p->n_workers; i++)
         if (p->workers != NULL)
             worker_destroy(p->workers[i]);
+    loop_destroy(p->loop);
+    drop_reloads(p);
+    notices_destroy(p->notices);
     capture_writer_destroy(p->capture);
     metrics_destroy(p->metrics);
     snapshot_release(p->snapshot);
     log_destroy(p->log);
-    loop_destroy(p->loop);
     free(p->workers);
     free(p->threads);
+    free(p->started_with);
 }
 
 /* Many connections: as many descriptors as the system lets us have. */
@@ -391,15 +483,13 @@ static void raise_descriptor_limit(void)
 
 int process_serve(const char *config_path)
 {
-    struct process p = {.config_path = config_path, .started_ms = wall_ms(), .last_reload_ms = -1};
+    struct process p = {
+        .config_path = config_path, .started_us = loop_now_us(), .last_reload_ms = -1};
     struct error err = {""};
-    sigset_t set;
     pthread_t signal_thread;
     int status = 1;
 
-    handled_signals(&set);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    take_signals();
     raise_descriptor_limit();
 
     struct admin *admin = NULL;

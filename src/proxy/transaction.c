@@ -12,11 +12,15 @@
 #include "hash.h"
 #include "proxy/arena_text.h"
 
-enum { ARENA_BYTES_KEPT = 256 * 1024 };
+enum {
+    ARENA_BYTES_KEPT = 256 * 1024,
+    IN_FLIGHT_LOW = 128,
+    LATE_US = 20000, /* a timeout noticed later than this was our own doing */
+};
 
 struct call_context {
     struct transaction *transaction;
-    uint32_t dsp;
+    uint32_t dsp, tmax_ms;
     struct dsp_call *call; /* while open */
 };
 
@@ -30,22 +34,18 @@ struct transaction {
     struct bid_request request;
     struct geo_place place;
     struct auction *auction;
-    struct payload *payload;
-    struct call_context *calls; /* [n_dsps] */
+    struct payload *payload, *gzip_payload; /* made for the first DSP that takes it */
+    uint32_t gzip_tmax_ms;                  /* what the compressed one says */
+    struct call_context *calls;             /* [n_dsps] */
     struct timer timer;
     uint64_t received_us;
     int64_t ts_ms;
+    bool wants_seatnonbid;
+    struct trace *trace;      /* NULL unless the caller may see one */
     struct bytes time_header; /* passed on to the DSPs when the clock is the header */
 };
 
 /* ---- answering ---- */
-
-static void respond(struct worker *w, struct exchange *e, int status, struct bytes body)
-{
-    static const struct http_header json = {"content-type", {"application/json", 16}};
-    metrics_request(w->shard, status, loop_now_us() - exchange_started_us(e));
-    exchange_respond(e, status, &json, body.len > 0 ? 1 : 0, body);
-}
 
 static void respond_error(struct worker *w, struct exchange *e, struct arena *arena, int status,
                           const char *path, const char *reason)
@@ -57,7 +57,7 @@ static void respond_error(struct worker *w, struct exchange *e, struct arena *ar
     arena_text_add_string(&body, "{\"error\":");
     arena_text_add_json(&body, bytes_of(error));
     arena_text_add_string(&body, ",\"nbr\":2}");
-    respond(w, e, status, arena_text_bytes(&body));
+    worker_respond(w, e, status, arena_text_bytes(&body), 0, 0);
 }
 
 static struct transaction *transaction_take(struct worker *w)
@@ -85,8 +85,8 @@ static void transaction_end(struct transaction *t)
     struct worker *w = t->worker;
     if (t->auction != NULL)
         auction_destroy(t->auction);
-    if (t->payload != NULL)
-        payload_release(t->payload);
+    payload_release(t->payload);
+    payload_release(t->gzip_payload);
     view_release(t->view);
     timer_clear(w->loop, &t->timer);
     arena_reset(&t->arena, ARENA_BYTES_KEPT);
@@ -205,6 +205,8 @@ static void on_answer(void *ctx, enum dsp_result result, int status, struct byte
     c->call = NULL;
     struct dsp_link *link = t->view->links[c->dsp];
     metrics_add(&metrics_dsp(t->worker->shard, link->slot)->transport[result], 1);
+    if (t->trace != NULL)
+        trace_answer(t->trace, c->dsp, result, body, &t->arena);
     auction_on_answer(t->auction, c->dsp, result == DSP_CALL_OK, status, body);
 }
 
@@ -213,15 +215,52 @@ static uint64_t io_now_us(void *ctx)
     return loop_now_us();
 }
 
-/* The body with `tmax` set to what is left: what stands before and behind the number is shared by
- * all calls. */
-static void make_payload(struct transaction *t)
+/* The body in three pieces: what stands before and behind the number of tmax, and between them the
+ * time that is left. */
+enum { INSERT_SIZE = 32 };
+struct body_pieces {
+    struct bytes before, insert, after;
+    char text[INSERT_SIZE];
+};
+
+static void cut_body(const struct bid_request *r, uint32_t tmax_ms, struct body_pieces *out)
 {
-    const struct bid_request *r = &t->request;
     uint32_t cut = r->tmax.len > 0 ? r->tmax.at : r->members_at;
     uint32_t resume = cut + r->tmax.len;
-    t->payload = payload_create((struct bytes){r->body.base, cut},
-                                (struct bytes){r->body.base + resume, r->body.len - resume});
+    int len = snprintf(out->text, sizeof(out->text),
+                       r->tmax.len > 0 ? "%" PRIu32 : "\"tmax\":%" PRIu32 ",", tmax_ms);
+    out->before = (struct bytes){r->body.base, cut};
+    out->insert = (struct bytes){out->text, (size_t)len};
+    out->after = (struct bytes){r->body.base + resume, r->body.len - resume};
+}
+
+/* The least that is left for any DSP that gets the compressed body in this stage. */
+static uint32_t least_tmax_ms(const struct transaction *t, uint32_t dsp, uint32_t tmax_ms)
+{
+    const struct auction_dsp_settings *settings = t->view->snapshot->auction_dsps;
+    for (uint32_t d = 0; d < t->view->snapshot->config->n_dsps; d++) {
+        const struct dsp_link *link = t->view->links[d];
+        if (link != NULL && link->gzip && settings[d].secondary == settings[dsp].secondary &&
+            settings[d].timeout_ms < tmax_ms && auction_dsp(t->auction, d)->decision.send)
+            tmax_ms = settings[d].timeout_ms;
+    }
+    return tmax_ms;
+}
+
+/* Compressed once for all that take it, so they are all told the same tmax. */
+static void make_gzip_payload(struct transaction *t, uint32_t dsp, uint32_t tmax_ms)
+{
+    struct metrics_shard *shard = t->worker->shard;
+    struct body_pieces p;
+    t->gzip_tmax_ms = least_tmax_ms(t, dsp, tmax_ms);
+    cut_body(&t->request, t->gzip_tmax_ms, &p);
+    const struct bytes pieces[] = {p.before, p.insert, p.after};
+    struct bytes body = gzip_pieces(t->worker->gzip, pieces, 3);
+    payload_release(t->gzip_payload);
+    t->gzip_payload = payload_create(body, (struct bytes){NULL, 0});
+    metrics_add(&shard->gzip_bodies, 1);
+    metrics_add(&shard->gzip_plain_bytes, p.before.len + p.insert.len + p.after.len);
+    metrics_add(&shard->gzip_bytes, body.len);
 }
 
 static int io_call(void *ctx, uint32_t dsp, uint32_t tmax_ms)
@@ -235,16 +274,25 @@ static int io_call(void *ctx, uint32_t dsp, uint32_t tmax_ms)
         return WHY_RULE_FIRST + RULE_TMAX;
     if (!dsp_client_has_room(link->client))
         return WHY_OVERLOAD;
-    if (t->payload == NULL)
-        make_payload(t);
-    char insert[32];
-    int len = snprintf(insert, sizeof(insert),
-                       t->request.tmax.len > 0 ? "%" PRIu32 : "\"tmax\":%" PRIu32 ",", tmax_ms);
+    if (link->qps_max > 0 && !dsp_link_admit(link, loop_now_us()))
+        return WHY_QPS;
+    struct body_pieces p = {.insert = {NULL, 0}};
+    struct payload *payload;
+    if (link->gzip) {
+        if (t->gzip_payload == NULL || tmax_ms < t->gzip_tmax_ms)
+            make_gzip_payload(t, dsp, tmax_ms);
+        payload = t->gzip_payload;
+    } else {
+        cut_body(&t->request, tmax_ms, &p);
+        if (t->payload == NULL)
+            t->payload = payload_create(p.before, p.after);
+        payload = t->payload;
+    }
     struct call_context *c = &t->calls[dsp];
     c->transaction = t;
     c->dsp = dsp;
-    c->call = dsp_client_call(link->client, t->payload, (struct bytes){insert, (size_t)len},
-                              t->time_header, on_answer, c);
+    c->tmax_ms = tmax_ms;
+    c->call = dsp_client_call(link->client, payload, p.insert, t->time_header, on_answer, c);
     return 0;
 }
 
@@ -307,36 +355,114 @@ static void capture(struct transaction *t)
     capture_append(w->capture, text_bytes(&w->line));
 }
 
-static void count(struct transaction *t, bool bid)
+/* Metrics are in one currency, ours. */
+static int64_t in_our_currency(const struct transaction *t, int64_t micros)
+{
+    const struct auction_settings *s = &t->view->snapshot->config->auction;
+    int64_t out;
+    return currency_convert(s->rates, micros, auction_currency(t->auction), bytes_of(s->currency),
+                            &out)
+               ? out
+               : micros;
+}
+
+static bool count_prices(struct transaction *t)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < t->request.n_imps; i++) {
+        int64_t paid = auction_paid(t->auction, i);
+        if (paid >= 0)
+            metrics_clearing_price(t->worker->shard, in_our_currency(t, paid));
+        any |= paid >= 0;
+    }
+    return any;
+}
+
+struct counted {
+    uint32_t called, bids;
+};
+
+static struct counted count(struct transaction *t, uint64_t now_us)
 {
     struct metrics_shard *shard = t->worker->shard;
-    uint64_t now_us = loop_now_us();
-    bool called = false;
+    struct counted n = {0, 0};
     for (uint32_t d = 0; d < t->view->snapshot->config->n_dsps; d++) {
         if (t->view->links[d] == NULL)
             continue;
         const struct auction_dsp *a = auction_dsp(t->auction, d);
-        metrics_auction_dsp(shard, t->view->links[d]->slot, a);
+        if (a->won &&
+            !bytes_is(auction_currency(t->auction), t->view->snapshot->config->auction.currency)) {
+            struct auction_dsp converted = *a;
+            converted.paid_micros = in_our_currency(t, a->paid_micros);
+            metrics_auction_dsp(shard, t->view->links[d]->slot, &converted);
+        } else {
+            metrics_auction_dsp(shard, t->view->links[d]->slot, a);
+        }
         if (a->outcome == OUTCOME_NOT_CALLED)
             continue;
-        called = true;
+        n.called++;
+        n.bids += a->n_bids;
+        /* We were not there to see whether it answered in time: says nothing about its health, or
+         * one stall of ours would withhold calls from all DSPs for seconds. */
+        if (a->outcome == OUTCOME_TIMEOUT &&
+            a->latency_us > (uint64_t)t->calls[d].tmax_ms * 1000 + LATE_US)
+            continue;
         bool failed = a->outcome == OUTCOME_TIMEOUT || a->outcome == OUTCOME_ERROR ||
                       a->refused[BID_NOT_JSON] > 0;
         health_observe(&t->view->links[d]->health, now_us, failed, a->latency_us);
     }
-    metrics_add(&shard->auctions[bid      ? AUCTION_BID
-                                 : called ? AUCTION_NO_BID
-                                          : AUCTION_NONE_CALLED],
+    metrics_add(&shard->auctions[count_prices(t) ? AUCTION_BID
+                                 : n.called > 0  ? AUCTION_NO_BID
+                                                 : AUCTION_NONE_CALLED],
                 1);
+    return n;
+}
+
+/* ---- notices ---- */
+
+static void push_notice(void *ctx, const struct auction_notice *n)
+{
+    struct transaction *t = ctx;
+    if (n->nurl.len > 0)
+        notices_push(t->worker->notices, NOTICE_WIN, n->nurl);
+    if (n->burl.len > 0 && !t->request.test) /* a test is not billable */
+        notices_push(t->worker->notices, NOTICE_BILLING, n->burl);
+}
+
+static void push_loss(void *ctx, const struct auction_loss *l)
+{
+    struct transaction *t = ctx;
+    if (l->lurl.len > 0)
+        notices_push(t->worker->notices, NOTICE_LOSS, l->lurl);
+}
+
+static void fire_notices(struct transaction *t)
+{
+    const struct config *c = t->view->snapshot->config;
+    if (c->auction.fire_notices)
+        auction_notices(t->auction, &t->arena, push_notice, t);
+    if (c->loss_notices)
+        auction_losses(t->auction, &t->arena, push_loss, t);
 }
 
 static void io_finished(void *ctx)
 {
     struct transaction *t = ctx;
-    struct bytes body = auction_response(t->auction, &t->arena);
-    count(t, body.len > 0);
+    uint64_t now_us = loop_now_us();
+    const struct extras extras = {.snapshot = t->view->snapshot,
+                                  .request = &t->request,
+                                  .place = &t->place,
+                                  .auction = t->auction,
+                                  .ts_ms = t->ts_ms,
+                                  .now_us = now_us,
+                                  .seatnonbid = t->wants_seatnonbid,
+                                  .trace = t->trace};
+    struct bytes ext = extras_ext(&extras, &t->arena);
+    struct bytes body = auction_response_ext(t->auction, ext, &t->arena);
+    struct counted n = count(t, now_us);
     capture(t);
-    respond(t->worker, t->exchange, body.len > 0 ? 200 : 204, body);
+    worker_respond(t->worker, t->exchange, body.len > 0 ? 200 : 204, body, n.called, n.bids);
+    fire_notices(t);
     transaction_end(t);
 }
 
@@ -344,12 +470,11 @@ static const struct auction_io io = {io_now_us, io_call, io_cancel, io_timer, io
 
 /* ---- the beginning ---- */
 
-/* What stands between the model's verdict and the wire: a DSP that is disabled, its health, its
- * rate cap. Which calls of an ailing DSP are made is drawn by a hash of the auction's id, and their
- * propensity says so. */
+/* What stands between the model's verdict and the wire, but for what is only known when the call is
+ * due (io_call): a DSP that is disabled, its health. Which calls of an ailing DSP are made is drawn
+ * by a hash of the auction's id, and their propensity says so. */
 static void apply_caps(struct transaction *t, struct decision *decisions)
 {
-    uint64_t now_us = loop_now_us();
     for (uint32_t d = 0; d < t->view->snapshot->config->n_dsps; d++) {
         struct dsp_link *link = t->view->links[d];
         if (link == NULL)
@@ -361,14 +486,27 @@ static void apply_caps(struct transaction *t, struct decision *decisions)
             if (hash_unit(hash_bytes(t->request.id, link->settings_hash)) >= link->health.share) {
                 decisions[d].send = false;
                 decisions[d].why = WHY_HEALTH;
-                continue;
             }
         }
-        if (!dsp_link_admit(link, now_us)) {
-            decisions[d].send = false;
-            decisions[d].why = WHY_QPS;
-        }
     }
+}
+
+/* What the caller asks to be told on top. */
+static void read_wishes(struct transaction *t)
+{
+    const struct config *c = t->view->snapshot->config;
+    struct worker *w = t->worker;
+    t->wants_seatnonbid = t->request.ext.len > 0 && extras_wants_seatnonbid(&t->request);
+    if (c->debug.token == NULL)
+        return;
+    struct bytes header = exchange_header(t->exchange, "x-bidsieve-debug");
+    uint64_t now_us = loop_now_us();
+    if (header.len == 0 || !trace_gate_admit(&w->trace_gate, c->debug.token,
+                                             c->debug.rate_max / w->n_workers, header, now_us))
+        return;
+    t->trace = trace_create(c->n_dsps, &t->arena);
+    t->trace->received_us = t->received_us;
+    t->trace->scanned_us = now_us;
 }
 
 static void hold_auction(struct transaction *t)
@@ -381,16 +519,32 @@ static void hold_auction(struct transaction *t)
     filter_decide(s->filter, t->view->scratch, &t->request, t->ts_ms,
                   t->ts_ms >= s->model_stale_at_ms, &t->arena, &t->place, decisions);
     apply_caps(t, decisions);
-    metrics_filter_time(t->worker->shard, loop_now_us() - t->received_us);
+    uint64_t now_us = loop_now_us();
+    metrics_filter_time(t->worker->shard, now_us - t->received_us);
+    if (t->trace != NULL)
+        t->trace->decided_us = now_us;
     t->auction = auction_create(&t->request, &s->config->auction, s->auction_dsps, n, decisions,
                                 &io, t, t->received_us, &t->arena);
     auction_start(t->auction);
 }
 
+/* Beside the configured limit: a turn of the loop that begins calls for as long as half of an
+ * auction may last lets those that it began before run into their deadlines, with their answers
+ * lying unread. All that work is lost, and each call cut off needs a new connection, which makes
+ * the next turn longer still. So the rest of such a turn is refused, which is cheap. Few requests
+ * in flight cannot be the reason for a long turn. */
+static bool is_overloaded(const struct worker *w)
+{
+    if (w->in_flight >= w->in_flight_max)
+        return true;
+    uint64_t turn_us_max = (uint64_t)w->view->snapshot->config->auction.timeout_ms * 500;
+    return w->in_flight >= IN_FLIGHT_LOW && loop_turn_age_us(w->loop) > turn_us_max;
+}
+
 void transaction_begin(struct worker *w, struct exchange *e)
 {
-    if (w->in_flight >= w->in_flight_max) {
-        respond(w, e, 503, bytes_of("{\"error\":\"too many requests in flight\"}"));
+    if (is_overloaded(w)) {
+        worker_respond(w, e, 503, bytes_of("{\"error\":\"too many requests in flight\"}"), 0, 0);
         return;
     }
     struct transaction *t = transaction_take(w);
@@ -416,5 +570,6 @@ void transaction_begin(struct worker *w, struct exchange *e)
         transaction_end(t);
         return;
     }
+    read_wishes(t);
     hold_auction(t);
 }

@@ -54,6 +54,8 @@ static struct view *view_create(struct worker *w, struct snapshot *s, struct err
     v->snapshot = s;
     v->links = calloc(c->n_dsps + 1, sizeof(*v->links));
     v->scratch = filter_scratch_create(s->filter);
+    if (v->links == NULL || v->scratch == NULL)
+        abort();
     for (uint32_t d = 0; d < c->n_dsps; d++) {
         if (!c->dsps[d].enabled)
             continue;
@@ -67,10 +69,34 @@ static struct view *view_create(struct worker *w, struct snapshot *s, struct err
     return v;
 }
 
+/* What others read of this loop is published now and then: gauges that only the loop can tell. */
+static void publish(struct worker *w)
+{
+    metrics_set(&w->shard->in_flight, w->in_flight);
+    metrics_lag(w->shard, loop_lag_us_max(w->loop));
+    const struct config *c = w->view->snapshot->config;
+    for (uint32_t d = 0; d < c->n_dsps; d++) {
+        struct dsp_link *link = w->view->links[d];
+        if (link == NULL)
+            continue;
+        struct dsp_client_stats stats;
+        dsp_client_stats(link->client, &stats);
+        metrics_connections(w->shard, link->slot, &stats);
+    }
+}
+
 static void use_view(struct worker *w, struct view *v)
 {
+    static const struct dsp_client_stats none;
     struct view *old = w->view;
     w->view = v;
+    /* Those that stay are published again within a tick; those that went have no connections. */
+    for (uint32_t d = 0; old != NULL && d < old->snapshot->config->n_dsps; d++)
+        if (old->links[d] != NULL)
+            metrics_connections(w->shard, old->links[d]->slot, &none);
+    publish(w);
+    if (w->server != NULL)
+        server_limit_body(w->server, v->snapshot->config->limits.body_bytes_max);
     w->in_flight_max =
         (v->snapshot->config->limits.in_flight_max + w->n_workers - 1) / w->n_workers;
     view_release(old);
@@ -88,6 +114,12 @@ static void adopt(void *arg)
 {
     struct adoption *a = arg;
     struct error err;
+    if (a->worker->is_ending) {
+        snapshot_release(a->snapshot);
+        a->adopted(a->ctx);
+        free(a);
+        return;
+    }
     struct view *v = view_create(a->worker, a->snapshot, &err);
     a->worker->capture = a->capture;
     if (v != NULL)
@@ -111,6 +143,33 @@ void worker_adopt(struct worker *w, struct snapshot *snapshot, struct capture_wr
 
 /* ---- serving ---- */
 
+static void write_access(struct worker *w, const struct exchange *e, int status, size_t body_len,
+                         uint64_t duration_us, uint32_t dsps_called, uint32_t bids)
+{
+    const struct log_entry entry = {.method = exchange_method(e),
+                                    .path = exchange_path(e),
+                                    .status = status,
+                                    .request_bytes = exchange_body(e).len,
+                                    .response_bytes = body_len,
+                                    .duration_us = duration_us,
+                                    .dsps_called = dsps_called,
+                                    .bids = bids};
+    log_access(w->log, &entry);
+}
+
+void worker_respond(struct worker *w, struct exchange *e, int status, struct bytes body,
+                    uint32_t dsps_called, uint32_t bids)
+{
+    static const struct http_header json = {"content-type", {"application/json", 16}};
+    static const struct http_header allow = {"allow", {"POST", 4}};
+    const struct http_header *header = status == 405 ? &allow : body.len > 0 ? &json : NULL;
+    uint64_t duration_us = loop_now_us() - exchange_started_us(e);
+    metrics_request(w->shard, status, duration_us);
+    if (w->view->snapshot->config->log.access_file != NULL)
+        write_access(w, e, status, body.len, duration_us, dsps_called, bids);
+    exchange_respond(e, status, header, header != NULL, body);
+}
+
 static void handle(void *ctx, struct exchange *e)
 {
     struct worker *w = ctx;
@@ -119,29 +178,10 @@ static void handle(void *ctx, struct exchange *e)
         exchange_respond(e, 404, NULL, 0, (struct bytes){NULL, 0});
         return;
     }
-    if (!bytes_is(exchange_method(e), "POST")) {
-        static const struct http_header allow = {"allow", {"POST", 4}};
-        metrics_request(w->shard, 405, 0);
-        exchange_respond(e, 405, &allow, 1, (struct bytes){NULL, 0});
-        return;
-    }
-    transaction_begin(w, e);
-}
-
-/* What others read of this loop is published now and then: gauges that only the loop can tell. */
-static void publish(struct worker *w)
-{
-    metrics_set(&w->shard->in_flight, w->in_flight);
-    metrics_lag(w->shard, loop_lag_us_max(w->loop));
-    const struct config *c = w->view->snapshot->config;
-    for (uint32_t d = 0; d < c->n_dsps; d++) {
-        struct dsp_link *link = w->view->links[d];
-        if (link == NULL)
-            continue;
-        struct dsp_client_stats stats;
-        dsp_client_stats(link->client, &stats);
-        metrics_connections(w->shard, link->slot, &stats);
-    }
+    if (!bytes_is(exchange_method(e), "POST"))
+        worker_respond(w, e, 405, (struct bytes){NULL, 0}, 0, 0);
+    else
+        transaction_begin(w, e);
 }
 
 static void tick(void *ctx)
@@ -169,7 +209,8 @@ static void on_server_stopped(void *ctx)
 static void stop(void *arg)
 {
     struct worker *w = arg;
-    server_stop(w->server, on_server_stopped, w);
+    if (!w->is_ending) /* it may lie in the loop when that is killed, and run when that is freed */
+        server_stop(w->server, on_server_stopped, w);
 }
 
 void worker_stop(struct worker *w)
@@ -186,7 +227,8 @@ void worker_kill(struct worker *w)
 
 struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port,
                              struct snapshot *snapshot, struct metrics *metrics,
-                             struct capture_writer *capture, struct log *log, struct error *err)
+                             struct capture_writer *capture, struct log *log,
+                             struct notices *notices, struct error *err)
 {
     const struct config *c = snapshot->config;
     struct worker *w = calloc(1, sizeof(*w));
@@ -200,7 +242,9 @@ struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port,
     w->shard = metrics_shard(metrics, id);
     w->capture = capture;
     w->log = log;
+    w->notices = notices;
     w->gunzip = gunzip_create();
+    w->gzip = gzip_create();
     w->loop = loop_create(err);
     if (w->loop == NULL || w->gunzip == NULL)
         goto fail;
@@ -239,10 +283,12 @@ void worker_destroy(struct worker *w)
 {
     if (w == NULL)
         return;
+    w->is_ending = true;
     transactions_dispose(w);
     server_destroy(w->server);
     view_release(w->view);
     gunzip_destroy(w->gunzip);
+    gzip_destroy(w->gzip);
     loop_destroy(w->loop);
     text_dispose(&w->line);
     free(w);

@@ -4,10 +4,13 @@
 #define PROXY_WORKER_H
 
 #include "proxy/dsp_link.h"
+#include "proxy/extras.h"
 #include "proxy/log.h"
 #include "proxy/metrics.h"
 #include "proxy/net/gunzip.h"
+#include "proxy/net/gzip.h"
 #include "proxy/net/server.h"
+#include "proxy/notices.h"
 #include "proxy/snapshot.h"
 #include "proxy/text.h"
 
@@ -29,7 +32,10 @@ struct worker {
     struct metrics_shard *shard;
     struct capture_writer *capture; /* or NULL */
     struct log *log;
+    struct notices *notices;
     struct gunzip *gunzip;
+    struct gzip *gzip;
+    struct trace_gate trace_gate;
     struct text line;                  /* the capture record being written */
     struct transaction *active, *idle; /* in flight; kept for reuse, with their memory */
     uint32_t in_flight, in_flight_max;
@@ -37,13 +43,15 @@ struct worker {
     void (*stopped)(void *ctx); /* set while stopping */
     void *stopped_ctx;
     bool server_stopped;
+    bool is_ending; /* adopts nothing any more */
 };
 
 /* Listens on `port` (0 = any). The snapshot is acquired. Services are borrowed. Any thread, before
  * worker_run. */
 struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port,
                              struct snapshot *snapshot, struct metrics *metrics,
-                             struct capture_writer *capture, struct log *log, struct error *err);
+                             struct capture_writer *capture, struct log *log,
+                             struct notices *notices, struct error *err);
 void worker_run(struct worker *w); /* the thread's body; returns after worker_stop has drained */
 void worker_destroy(struct worker *w); /* after worker_run has returned */
 
@@ -59,6 +67,10 @@ void worker_kill(struct worker *w);
 
 struct view *view_acquire(struct view *v);
 void view_release(struct view *v);
-void worker_transaction_ended(struct worker *w); /* for transaction.c */
+
+/* For transaction.c. Answers, counts and logs; body may be empty. */
+void worker_respond(struct worker *w, struct exchange *e, int status, struct bytes body,
+                    uint32_t dsps_called, uint32_t bids);
+void worker_transaction_ended(struct worker *w);
 
 #endif

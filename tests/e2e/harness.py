@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,7 @@ from pathlib import Path
 SOURCE = Path(os.environ.get("BIDSIEVE_SOURCE", Path(__file__).resolve().parents[2]))
 BUILD = Path(os.environ.get("BIDSIEVE_BUILD", SOURCE / "build/release"))
 CORPUS = os.environ.get("BIDSIEVE_CORPUS")
-BIDSIEVE = BUILD / "bidsieve"
+BIDSIEVE, WORLD, LOAD = BUILD / "bidsieve", BUILD / "bidsieve-world", BUILD / "bidsieve-load"
 SLOW = 4 if "asan" in BUILD.name or "tsan" in BUILD.name else 1
 
 
@@ -109,6 +111,129 @@ class Dsp:
         self.listener.close()
 
 
+class Peer:
+    """The DSP's end of one connection, for scripts of RawDsp."""
+
+    def __init__(self, connection):
+        self.socket, self.input, self.request = connection, b"", None
+
+    def read(self):
+        """The next request's body, parsed; None once the proxy has closed."""
+        while b"\r\n\r\n" not in self.input:
+            if not self._more():
+                return None
+        head, _, rest = self.input.partition(b"\r\n\r\n")
+        length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n")
+                      if line.lower().startswith(b"content-length:"))
+        self.input = rest
+        while len(self.input) < length:
+            if not self._more():
+                return None
+        body, self.input = self.input[:length], self.input[length:]
+        self.request = json.loads(body)
+        return self.request
+
+    def _more(self):
+        data = self.socket.recv(65536)
+        self.input += data
+        return bool(data)
+
+    def bid(self, price=1.0, **fields):
+        return json.dumps(bidder(price)(self.request, None) | fields).encode()
+
+    def send(self, *pieces):
+        self.socket.sendall(b"".join(pieces))
+
+    def answer(self, body, *headers, status=b"200 OK"):
+        self.send(b"HTTP/1.1 ", status, b"\r\nContent-Length: %d\r\n" % len(body),
+                  *(h + b"\r\n" for h in headers), b"\r\n", body)
+
+    def wait_closed(self):
+        while self.socket.recv(65536):
+            pass
+
+    def reset(self):
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+
+class RawDsp:
+    """A DSP whose connections each run script(peer), which may do as it likes; errors of the socket end it.
+    tls: an ssl.SSLContext."""
+
+    def __init__(self, script, tls=None):
+        self.script, self.tls = script, tls
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port = self.listener.getsockname()[1]
+        self.url = f"http{'s' if tls else ''}://localhost:{self.port}/bid" if tls else \
+            f"http://127.0.0.1:{self.port}/bid"
+        self.connections, self.open = 0, set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        self.open.add(connection)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.tls:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+            self.script(Peer(connection))
+        except (OSError, ValueError):
+            pass
+        finally:
+            self.open.discard(connection)
+            connection.close()
+
+    def become(self, script):
+        """Another script from now on: what is connected is cut."""
+        self.script = script
+        self.cut()
+
+    def close(self):
+        self.listener.close()
+        self.cut()
+
+    def cut(self):
+        for connection in list(self.open):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+def well_behaved(price):
+    def script(peer):
+        while peer.read():
+            peer.answer(peer.bid(price))
+    return script
+
+
+def certificate(folder, name, host, issuer=None):
+    """A key and certificate for host (PEM paths), self-signed or by another such pair."""
+    key, pem = Path(folder) / f"{name}.key", Path(folder) / f"{name}.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+               "-keyout", key, "-out", pem, "-days", "30", "-subj", f"/CN={host}"]
+    command += ["-addext", f"subjectAltName=DNS:{host}"]
+    if issuer:
+        command += ["-CA", issuer[1], "-CAkey", issuer[0], "-addext", "basicConstraints=critical,CA:FALSE"]
+    subprocess.run(command, check=True, capture_output=True)
+    return key, pem
+
+
+def tls_context(pair):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair[1], pair[0])
+    return context
+
+
 def bidder(*prices, **fields):
     """An answer function: one bid per price on the first imp."""
     def answer(request, _headers):
@@ -148,6 +273,15 @@ def bid_request(request_id="r1", floor=None, **fields):
                  "device": {"ua": "x", "ip": "192.0.2.1"}, "tmax": 500}, **fields)
 
 
+# For tests in which time decides nothing: a machine under load answers late. Use with patient(...).
+PATIENT = {"auction": {"timeout_ms": 8000}, "defaults": {"timeout_ms": 7000}}
+
+
+def patient(request_id="r1", floor=None, **fields):
+    """A bid request that leaves the DSPs all the time they may need."""
+    return bid_request(request_id, floor, **{"tmax": 8000, **fields})
+
+
 class Proxy:
     """bidsieve serve with a config written to the test's folder."""
 
@@ -174,8 +308,9 @@ class Proxy:
         self.path.write_text(json.dumps(self.config))
 
     def start(self):
+        environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}  # with its threads, as in life
         self.process = subprocess.Popen([BIDSIEVE, "serve", "--config", self.path], stdout=open(self.log_path, "ab"),
-                                        stderr=subprocess.STDOUT)
+                                        stderr=subprocess.STDOUT, env=environment)
         self.test.cleanup.append(self.kill)
 
         def ready():
@@ -198,6 +333,14 @@ class Proxy:
 
     def connection(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20 * SLOW)
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def memory_kb(self):
+        """Resident memory that is its own (not mapped files)."""
+        with open(f"/proc/{self.process.pid}/status") as f:
+            return next(int(line.split()[1]) for line in f if line.startswith("RssAnon:"))
 
     def admin(self, method, path, **kw):
         return http_call(self.admin_port, method, path, **kw)
@@ -224,12 +367,53 @@ class Proxy:
             self.process.wait()
 
 
+class World:
+    """bidsieve-world serve: a scenario's DSPs as a process."""
+
+    def __init__(self, test, scenario="small"):
+        self.test, self.scenario = test, SOURCE / f"loadtest/scenarios/{scenario}.json"
+        self.process = subprocess.Popen([WORLD, "serve", "--scenario", self.scenario, "--port", "0"],
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        test.cleanup.append(self.close)
+        line = self.process.stdout.readline()
+        self.port = int(line.split("http://127.0.0.1:")[1].split("/")[0])
+
+    def config(self, **options):
+        """A proxy's configuration for its DSPs."""
+        words = [w for k, v in options.items() for w in (f"--{k}", v)]
+        return json.loads(self.test.run("config", "--scenario", self.scenario, "--port", self.port, "--listen", 0, "--admin",
+                                        0, *words, binary=WORLD).stdout)
+
+    def proxy(self, capture, **config):
+        """A proxy in front of it, by the request's clock."""
+        ours = self.config()
+        for d in ours["dsps"]:
+            d["timeout_ms"] = 5000
+        return self.test.proxy(ours["dsps"], **{"clock": "header", "capture": {"directory": str(capture)},
+                                                "auction": {"timeout_ms": 5000}, "defaults": {"timeout_ms": 5000}} | config)
+
+    def report(self, capture, days):
+        r = self.test.run("report", "--scenario", self.scenario, "--capture", capture, "--days", days, "--json",
+                          binary=WORLD)
+        return json.loads(r.stdout)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
 class Test:
     def __init__(self, folder):
         self.folder, self.cleanup = Path(folder), []
 
     def dsp(self, answer=None, delay=0.0):
         d = Dsp(answer, delay)
+        self.cleanup.append(d.close)
+        return d
+
+    def raw_dsp(self, script, tls=None):
+        d = RawDsp(script, tls)
         self.cleanup.append(d.close)
         return d
 
@@ -244,6 +428,25 @@ class Test:
                            timeout=250)
         assert r.returncode == status, f"{arguments}: exit {r.returncode}, not {status}\n{r.stdout}\n{r.stderr}"
         return r
+
+    def load(self, proxy, *options):
+        """bidsieve-load against the proxy, its JSON report."""
+        r = self.run("--to", f"http://127.0.0.1:{proxy.port}/openrtb2/auction", "--time-header", "--json", *options,
+                     binary=LOAD)
+        return json.loads(r.stdout)
+
+    def world_capture(self, name="world.ndjson", days="0:2", requests=1000, scenario="small"):
+        """What an exchange without a filter would capture of a simulated world."""
+        path = self.folder / name
+        r = self.run("capture", "--scenario", SOURCE / f"loadtest/scenarios/{scenario}.json", "--days", days, "--requests",
+                     requests, binary=WORLD)
+        path.write_text(r.stdout)
+        return path
+
+    def train(self, capture, name="model.safetensors", *options):
+        path = self.folder / name
+        self.run("train", "--capture", capture, "--out", path, "--hidden", "16,8", "--epochs", 3, *options)
+        return path
 
     def skip(self, why):
         raise Skipped(why)

@@ -56,7 +56,9 @@ static void fill(struct report *r, sends filter, bool lies)
             dsps[d] =
                 (struct capture_dsp){.dsp = bytes_of(world->buyers[d].name),
                                      .sent = send,
-                                     .why = bytes_of(i % 10 == 0 ? "explore" : "score"),
+                                     .why = bytes_of(!send         ? "below_threshold"
+                                                     : i % 10 == 0 ? "explore"
+                                                                   : "score"),
                                      .outcome = !send ? (struct bytes){NULL, 0}
                                                       : bytes_of(bid != lies ? "bid" : "no_bid")};
             if (send && i % 100 == 7)
@@ -166,6 +168,30 @@ static void test_one_dsp_withheld(void **state)
     report_dispose(&r);
 }
 
+static void test_other_reasons_are_set_aside(void **state)
+{
+    static const struct {
+        const char *why;
+        bool counts;
+    } CASES[] = {{"below_threshold", true}, {"rule:country", true}, {"", true},
+                 {"health", false},         {"qps", false},         {"overload", false}};
+    struct scanned s = {.text = {NULL, 0}};
+    scan_request(&s, world->traffic, 5, 17);
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        struct report r;
+        report_init(&r, world, 5, 6);
+        const struct capture_dsp dsp = {.dsp = bytes_of("broad"), .why = bytes_of(CASES[i].why)};
+        const struct capture_record record = {
+            .ts_ms = s.ts_ms, .request = s.text, .dsps = &dsp, .n_dsps = 1};
+        report_add(&r, &record);
+        assert_int_equal(r.dsps[0].requests, CASES[i].counts);
+        assert_int_equal(r.dsps[0].skipped, !CASES[i].counts);
+        assert_int_equal(r.auctions, 1);
+        report_dispose(&r);
+    }
+    scanned_dispose(&s);
+}
+
 static void test_another_world_is_noticed(void **state)
 {
     struct report r;
@@ -239,6 +265,7 @@ int main(void)
         cmocka_unit_test(test_perfect_filter),
         cmocka_unit_test(test_nothing_sent),
         cmocka_unit_test(test_one_dsp_withheld),
+        cmocka_unit_test(test_other_reasons_are_set_aside),
         cmocka_unit_test(test_another_world_is_noticed),
         cmocka_unit_test(test_only_the_days_asked_for),
         cmocka_unit_test(test_table_fits_a_terminal),

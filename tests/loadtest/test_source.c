@@ -119,21 +119,33 @@ static void test_missing_and_broken(void **state)
 
 static void test_scenario_days(void **state)
 {
-    struct error err;
-    struct source *s = source_open_scenario(scenario_path("small"), 2, 4, &err);
-    assert_non_null(s);
-    assert_int_equal(source_total(s), 8000);
-    struct source_item item;
-    uint32_t n = 0;
-    int64_t last = 0;
-    while (source_next(s, &item, &err) == 1) {
-        assert_true(item.ts_ms >= last);
-        last = item.ts_ms;
-        n++;
+    static const struct {
+        int32_t first, end;
+        uint64_t max, items;
+    } CASES[] = {{2, 4, 0, 8000}, {2, 4, 9000, 8000}, {0, 1, 777, 777}, {5, 8, 1, 1}};
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        struct error err;
+        struct source *s = source_open_scenario(scenario_path("small"), CASES[i].first,
+                                                CASES[i].end, CASES[i].max, &err);
+        assert_non_null(s);
+        assert_int_equal(source_total(s), CASES[i].items);
+        struct source_item item;
+        uint32_t n = 0;
+        int64_t start = INT64_C(1767571200000) + CASES[i].first * INT64_C(86400000);
+        int64_t first = 0, last = 0;
+        for (; source_next(s, &item, &err) == 1; n++) {
+            assert_true(item.ts_ms >= last);
+            last = item.ts_ms;
+            first = n == 0 ? last : first;
+        }
+        assert_int_equal(n, CASES[i].items);
+        assert_int_equal((first - start) / 86400000, 0);
+        /* The sample reaches from the first hour to the last. */
+        int64_t days = CASES[i].end - CASES[i].first;
+        assert_true(n == 1 || last - start > days * INT64_C(86400000) - 3600000);
+        assert_true(last - start < days * INT64_C(86400000));
+        source_close(s);
     }
-    assert_int_equal(n, 8000);
-    assert_int_equal((last - INT64_C(1767571200000)) / 86400000, 3);
-    source_close(s);
     source_close(NULL);
 }
 

@@ -361,6 +361,8 @@ static void test_deadline_table(void **state)
         if (rows[i].expect_tmax_ms == 0) {
             assert_int_equal(f.n_finished, 1);
             assert_int_equal(fixture_dsp(&f, 0)->skip, SKIP_NO_TIME);
+            assert_int_equal(fixture_dsp(&f, 0)->decision.why, WHY_RULE_FIRST + RULE_TMAX);
+            assert_int_equal(auction_nbr(f.auction), 15);
             assert_false(fixture_dsp(&f, 0)->decision.send);
         }
         fixture_dispose(&f);
@@ -382,6 +384,7 @@ static void test_secondary_is_not_needed(void **state)
     assert_int_equal(f.n_calls, 1);
     assert_int_equal(fixture_dsp(&f, 1)->outcome, OUTCOME_NOT_CALLED);
     assert_int_equal(fixture_dsp(&f, 1)->skip, SKIP_NOT_NEEDED);
+    assert_int_equal(fixture_dsp(&f, 1)->decision.why, WHY_SECONDARY);
     assert_false(fixture_dsp(&f, 1)->decision.send);
     fixture_dispose(&f);
 }
@@ -446,6 +449,7 @@ static void test_secondary_does_not_fit_any_more(void **state)
     assert_int_equal(f.n_finished, 1);
     assert_int_equal(f.n_calls, 1);
     assert_int_equal(fixture_dsp(&f, 1)->skip, SKIP_NO_TIME);
+    assert_int_equal(fixture_dsp(&f, 1)->decision.why, WHY_RULE_FIRST + RULE_TMAX);
     fixture_dispose(&f);
 }
 

@@ -458,9 +458,33 @@ static void test_response_ext_without_a_bid(void **state)
     fixture_fire(&f);
     assert_string_equal(
         fixture_text(&f, auction_response_ext(f.auction, bytes_of("{\"x\":1}"), &f.arena)),
-        "{\"id\":\"r\",\"cur\":\"USD\",\"ext\":{\"x\":1}}");
+        "{\"id\":\"r\",\"cur\":\"USD\",\"nbr\":500,\"ext\":{\"x\":1}}");
     assert_string_equal(fixture_text(&f, auction_seatnonbid(f.auction, &f.arena)),
                         "[{\"seat\":\"alpha\",\"nonbid\":[{\"impid\":\"1\",\"statuscode\":101}]}]");
+    fixture_dispose(&f);
+}
+
+static void test_paid_and_nbr(void **state)
+{
+    struct fixture f;
+    fixture_init(&f, 2);
+    fixture_request(&f, TWO_IMPS);
+    f.decisions[0].send = false;
+    f.dsps[0].disabled = true;
+    fixture_start(&f);
+    assert_int_equal(f.n_calls, 1);
+    fixture_answer(&f, 1, 200, "{\"id\":\"r\",\"seatbid\":[{\"bid\":[" BID("b", "2", "1.5") "]}]}");
+    assert_int_equal(auction_paid(f.auction, 0), -1);
+    assert_true(auction_paid(f.auction, 1) > 0);
+    /* No reason is given for a DSP that is switched off. */
+    assert_string_equal(fixture_text(&f, auction_seatnonbid(f.auction, &f.arena)),
+                        "[{\"seat\":\"beta\",\"nonbid\":[{\"impid\":\"1\",\"statuscode\":0}]}]");
+    fixture_dispose(&f);
+
+    fixture_init(&f, 1);
+    f.decisions[0] = (struct decision){.why = WHY_BELOW_THRESHOLD};
+    fixture_start(&f);
+    assert_int_equal(auction_nbr(f.auction), 501);
     fixture_dispose(&f);
 }
 
@@ -468,6 +492,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_several_imps_and_seats),
+        cmocka_unit_test(test_paid_and_nbr),
         cmocka_unit_test(test_one_seat_wins_both_imps),
         cmocka_unit_test(test_auction_type),
         cmocka_unit_test(test_ties_are_fair_and_repeatable),

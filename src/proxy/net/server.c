@@ -12,6 +12,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -27,6 +29,7 @@ enum {
     BACKLOG = 4096,
     ACCEPTS_PER_TURN = 64,
     ACCEPT_PAUSE_US = 50000, /* out of descriptors: try again after it */
+    STOP_LISTEN_US = 1000,   /* from the last handshake begun to the close: above the RTT nearby */
     STOP_GRACE_US = 250000,  /* an idle client may send one more request, answered with `close` */
     HANDSHAKE_TIMEOUT_MS = 10000
 };
@@ -372,8 +375,15 @@ void exchange_respond(struct exchange *e, int status, const struct http_header *
     req->res.content_length = has_body ? body.len : SIZE_MAX;
     add_headers(req, headers, n_headers);
     if (!has_body || h2o_memis(req->input.method.base, req->input.method.len, H2O_STRLIT("HEAD")))
-        body = (struct bytes){"", 0};
-    h2o_send_inline(req, body.base, body.len);
+        body = (struct bytes){NULL, 0};
+    if (body.len > 0) {
+        h2o_send_inline(req, body.base, body.len);
+    } else {
+        /* An empty buffer would cost h2o a second, empty write, after waiting for EPOLLOUT. */
+        static h2o_generator_t no_generator = {NULL, NULL};
+        h2o_start_response(req, &no_generator);
+        h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
+    }
 }
 
 /* ---- life ---- */
@@ -491,6 +501,11 @@ uint16_t server_port(const struct server *s)
     return s->port;
 }
 
+void server_limit_body(struct server *s, uint32_t body_bytes_max)
+{
+    s->config.max_request_entity_size = body_bytes_max; /* h2o looks at it as each body comes in */
+}
+
 uint32_t server_connections(const struct server *s)
 {
     return s->n_connections;
@@ -506,6 +521,39 @@ static void stop_listening(struct server *s)
     timer_clear(s->loop, &s->accept_timer);
     h2o_socket_close(s->listener);
     s->listener = NULL;
+}
+
+/* A close resets the handshakes that are not through, and a connection that comes after the last
+ * accept. So at first no handshake begins: a filter drops SYNs, and nothing else, before the
+ * listener sees them. Those that had begun end and are accepted; a caller whose SYN was dropped
+ * sends it again a second later, by when another process listens alone. Where the kernel hands over
+ * to the other process what a close leaves behind, all that is not needed. */
+static bool kernel_hands_over(void)
+{
+    char value = '0';
+    int fd = open("/proc/sys/net/ipv4/tcp_migrate_req", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, &value, 1);
+    close(fd);
+    return n == 1 && value == '1';
+}
+
+static void refuse_handshakes(struct server *s)
+{
+    if (kernel_hands_over())
+        return;
+    enum { TCP_FLAGS_AT = 13, SYN = 0x02, ACK = 0x10 };
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TCP_FLAGS_AT),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN | ACK),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+    };
+    struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+    setsockopt(h2o_socket_get_fd(s->listener), SOL_SOCKET, SO_ATTACH_FILTER, &program,
+               sizeof(program));
 }
 
 /* Closed by h2o as soon as it sees the end of file; a request that is being read is left to the
@@ -545,7 +593,7 @@ static void server_free(struct server *s)
 static void finish(void *ctx)
 {
     struct server *s = ctx;
-    if (s->n_connections > 0)
+    if (s->n_connections > 0 || s->listener != NULL)
         return;
     if (s->is_destroyed) {
         server_free(s);
@@ -562,8 +610,20 @@ static void begin_stop(struct server *s)
     /* All that h2o_context_request_shutdown does for HTTP/1; for HTTP/2 it would also start a
      * timeout that outlives the context. */
     s->h2o.shutdown_requested = 1;
+}
+
+static void end_listening(struct server *s)
+{
+    stop_listening(s);
     if (s->n_connections == 0)
         timer_set(s->loop, &s->finish_timer, 0, finish, s);
+}
+
+static void on_handshakes_over(void *ctx)
+{
+    struct server *s = ctx;
+    end_listening(s);
+    timer_set(s->loop, &s->stop_timer, loop_now_us() + STOP_GRACE_US, close_idle, s);
 }
 
 void server_stop(struct server *s, void (*done)(void *ctx), void *ctx)
@@ -571,9 +631,9 @@ void server_stop(struct server *s, void (*done)(void *ctx), void *ctx)
     assert(!s->is_stopping);
     s->done = done;
     s->done_ctx = ctx;
-    stop_listening(s);
     begin_stop(s);
-    timer_set(s->loop, &s->stop_timer, loop_now_us() + STOP_GRACE_US, close_idle, s);
+    refuse_handshakes(s);
+    timer_set(s->loop, &s->stop_timer, loop_now_us() + STOP_LISTEN_US, on_handshakes_over, s);
 }
 
 /* Takes the request away from whoever will answer it, and answers it to the closed socket, which
@@ -599,8 +659,9 @@ void server_destroy(struct server *s)
     assert(!s->is_destroyed);
     s->is_destroyed = true;
     s->done = NULL;
-    stop_listening(s);
     begin_stop(s);
+    timer_clear(s->loop, &s->stop_timer);
+    end_listening(s);
     /* h2o closes nothing before the next turn, so the list holds still. */
     for (struct list *at = s->connections.next; at != &s->connections; at = at->next) {
         struct connection *c = LIST_ITEM(at, struct connection, link);

@@ -26,9 +26,11 @@ struct server;
 struct server *server_create(struct loop *l, const struct server_options *o, server_cb cb,
                              void *ctx, struct error *err);
 uint16_t server_port(const struct server *s);
+void server_limit_body(struct server *s, uint32_t body_bytes_max); /* from the next request on */
 uint32_t server_connections(const struct server *s);
-/* Stops listening (a queued connection is still accepted first), lets open exchanges end, answers
- * them with Connection: close, closes idle connections; then calls done once, later. */
+/* Stops listening (handshakes that have begun are finished and accepted first), lets open exchanges
+ * end, answers them with Connection: close, closes idle connections; then calls done once, later.
+ */
 void server_stop(struct server *s, void (*done)(void *ctx), void *ctx);
 /* After done; or at once, cutting connections: an exchange that is open then must still be answered
  * once (it goes nowhere), and says nothing about its request any more. */
