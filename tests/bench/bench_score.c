@@ -137,6 +137,8 @@ int main(void)
     printf("{\"bench\":\"score\",\"features\":%d,\"dsps\":[8,16,32,64],", FEATURES);
     bench(128, 64);
     printf(",");
+    bench(256, 64);
+    printf(",");
     bench(1000, 500);
     printf("}\n");
     return 0;
