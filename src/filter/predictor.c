@@ -80,6 +80,7 @@ static int read_network(struct predictor *p, const struct safetensors *f, const 
     if (width_of(f, "hidden1.bias", &p->shape.hidden1, path, err) != 0 ||
         width_of(f, "hidden2.bias", &p->shape.hidden2, path, err) != 0)
         return -1;
+    p->shape.gated = safetensors_find(f, "gate.dsp") != NULL;
     struct error why = {""};
     struct network *n = network_from_tensors(f, &p->shape, &why);
     if (n == NULL)

@@ -8,7 +8,7 @@
 
 #include "filter/model_metadata.h"
 
-enum { DSP_DROPPED = UINT16_MAX };
+enum { DSP_DROPPED = UINT16_MAX, TWO_WEEKS_MS = 14 * 24 * 3600 * 1000 };
 
 struct builder {
     struct slices *out;
@@ -68,13 +68,15 @@ static int cut(struct builder *b, double validation_share)
     uint32_t at = 0;
     while (at < n && (double)ts[b->order[at]] < validation_from)
         at++;
-    if (at == 0 || at == n)
+    if (validation_share == 0)
+        at = n;
+    else if (at == 0 || at == n)
         return error_set(b->err, "training: no request is in the %s slice of the time covered",
                          at == 0 ? "training" : "validation");
     b->n_train = at;
     b->out->train.from_ms = first;
     b->out->train.to_ms = ts[b->order[at - 1]];
-    b->out->validation.from_ms = ts[b->order[at]];
+    b->out->validation.from_ms = at < n ? ts[b->order[at]] : last;
     b->out->validation.to_ms = last;
     return 0;
 }
@@ -145,12 +147,23 @@ static int compare_counted(const void *a, const void *b)
     return compare_texts(x->text, y->text);
 }
 
+/* A day of the week that was seen once is a date: what happened then says nothing of the next one.
+ * Until each was seen twice, none is told from another. */
+static bool too_short_for(const struct builder *b, const struct schema_feature *f)
+{
+    const char *source = f->source->name;
+    return (strcmp(source, "time.weekday") == 0 || strcmp(source, "time.hour_of_week") == 0) &&
+           b->out->train.to_ms - b->out->train.from_ms < TWO_WEEKS_MS;
+}
+
 /* The most frequent texts first; equally frequent ones by their bytes. */
 static int build_vocabulary(struct builder *b, uint32_t feature)
 {
     const struct schema_feature *f = &b->schema->features[feature];
     const struct interner *values = b->from->values[feature];
     uint32_t n = interner_count(values), kept = 0;
+    if (too_short_for(b, f))
+        return 0;
     struct counted *counted = calloc((size_t)n + 1, sizeof(*counted));
     if (counted == NULL)
         return no_memory(b->err);
@@ -303,7 +316,7 @@ static int check_labels(const struct slices *s, struct error *err)
         return error_set(err, "training: the training slice has %llu labels and %s among them",
                          (unsigned long long)train->examples.n_pairs,
                          train->bids == 0 ? "no bid" : "nothing but bids");
-    if (s->validation.examples.n_pairs == 0)
+    if (s->validation.examples.n_requests > 0 && s->validation.examples.n_pairs == 0)
         return error_set(err, "training: the validation slice has no label of a DSP that was "
                               "trained");
     return 0;

@@ -98,7 +98,10 @@ void adam_step(struct adam *a, struct network *n, const struct gradient *g,
 {
     struct correction c = next_correction(a, &a->dense_steps);
     step(a, n, 0, g->dense, n->dense_floats, c, rates->dense, rates->decay);
-    for (size_t i = 0; i < g->n_tables; i++)
-        step_table(a, n, &g->tables[i], a->steps[i],
-                   i < g->n_tables / 2 ? rates->embedding : rates->wide, rates->decay);
+    size_t wide_from = n->shape.n_features, wide_to = 2 * wide_from;
+    for (size_t i = 0; i < g->n_tables; i++) {
+        bool wide = i >= wide_from && i < wide_to;
+        step_table(a, n, &g->tables[i], a->steps[i], wide ? rates->wide : rates->embedding,
+                   rates->decay);
+    }
 }

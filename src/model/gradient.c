@@ -26,7 +26,7 @@ struct gradient *gradient_create(struct network *n, uint32_t batch)
         return NULL;
     g->dense_floats = n->dense_floats;
     g->dense = calloc(n->dense_floats, sizeof(*g->dense));
-    g->n_tables = 2 * (size_t)s->n_features;
+    g->n_tables = 2 * (size_t)s->n_features + 1;
     g->tables = calloc(g->n_tables, sizeof(*g->tables));
     if (g->dense == NULL || g->tables == NULL)
         goto fail;
@@ -40,6 +40,9 @@ struct gradient *gradient_create(struct network *n, uint32_t batch)
                                         (size_t)feature->values * s->n_dsps, 1, touched_max) != 0)
             goto fail;
     }
+    if (s->gated &&
+        table_init(&g->tables[g->n_tables - 1], n->gate, s->n_dsps, s->hidden1, batch) != 0)
+        goto fail;
     return g;
 fail:
     gradient_destroy(g);

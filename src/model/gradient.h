@@ -23,8 +23,8 @@ struct gradient_table {
 struct gradient {
     float *dense; /* laid out as the front of the network's block */
     size_t dense_floats;
-    struct gradient_table *tables; /* [n_features] embeddings, then [n_features] wide; rows = 0 if
-                                      there is none */
+    struct gradient_table *tables; /* [n_features] embeddings, [n_features] wide, the gate; rows = 0
+                                      if there is none */
     size_t n_tables;
 };
 

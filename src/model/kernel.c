@@ -25,6 +25,20 @@ static void c_relu_sum(float *y, const float *a, const float *b, size_t n)
     }
 }
 
+static void c_relu_gated(float *y, const float *a, const float *gate, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float sum = a[i] * gate[i] + (a[i] + b[i]);
+        y[i] = sum > 0 ? sum : 0;
+    }
+}
+
+static void c_add_product(float *restrict y, const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] += a[i] * b[i];
+}
+
 static void c_gate(float *y, const float *gate, const float *x, float scale, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -113,7 +127,17 @@ static void c_layers(const struct kernel_layers *l, const float *restrict h1, si
     }
 }
 
-const struct kernel kernel_c = {"c", c_add_scaled, c_relu_sum, c_gate, c_drop, c_adam, c_layers};
+const struct kernel kernel_c = {
+    .name = "c",
+    .add_scaled = c_add_scaled,
+    .relu_sum = c_relu_sum,
+    .relu_gated = c_relu_gated,
+    .add_product = c_add_product,
+    .gate = c_gate,
+    .drop = c_drop,
+    .adam = c_adam,
+    .layers = c_layers,
+};
 
 /* ---- choice ---- */
 
@@ -170,6 +194,8 @@ static void run_vectors(const struct kernel *k, struct check *x)
     k->gate(x->d, x->a, x->b, 1.25f, CHECK_FLOATS);
     k->drop(x->b, x->noise, 20000, 1.5f, CHECK_FLOATS);
     k->relu_sum(x->a, x->a, x->b, CHECK_FLOATS);
+    k->add_product(x->c, x->a, x->b, CHECK_FLOATS);
+    k->relu_gated(x->d, x->c, x->b, x->d, CHECK_FLOATS);
 }
 
 static bool vectors_agree(const struct kernel *k)

@@ -39,6 +39,10 @@ struct kernel {
     void (*add_scaled)(float *restrict y, const float *restrict x, float scale, size_t n);
     /* y = relu(a + b) */
     void (*relu_sum)(float *y, const float *a, const float *b, size_t n);
+    /* y = relu(a + a * gate + b) */
+    void (*relu_gated)(float *y, const float *a, const float *gate, const float *b, size_t n);
+    /* y += a * b */
+    void (*add_product)(float *restrict y, const float *a, const float *b, size_t n);
     /* y = gate > 0 ? scale * x : 0 */
     void (*gate)(float *y, const float *gate, const float *x, float scale, size_t n);
     /* y = noise >= below ? gain * y : 0 */

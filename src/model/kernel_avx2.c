@@ -32,6 +32,31 @@ static void avx2_relu_sum(float *y, const float *a, const float *b, size_t n)
     }
 }
 
+static void avx2_relu_gated(float *y, const float *a, const float *gate, const float *b, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __m256 x = _mm256_loadu_ps(a + i);
+        __m256 sum =
+            _mm256_fmadd_ps(x, _mm256_loadu_ps(gate + i), _mm256_add_ps(x, _mm256_loadu_ps(b + i)));
+        _mm256_storeu_ps(y + i, _mm256_max_ps(sum, _mm256_setzero_ps()));
+    }
+    for (; i < n; i++) {
+        float sum = a[i] * gate[i] + (a[i] + b[i]);
+        y[i] = sum > 0 ? sum : 0;
+    }
+}
+
+static void avx2_add_product(float *restrict y, const float *a, const float *b, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        _mm256_storeu_ps(y + i, _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i),
+                                                _mm256_loadu_ps(y + i)));
+    for (; i < n; i++)
+        y[i] += a[i] * b[i];
+}
+
 static void avx2_gate(float *y, const float *gate, const float *x, float scale, size_t n)
 {
     __m256 factor = _mm256_set1_ps(scale), zero = _mm256_setzero_ps();
@@ -136,8 +161,17 @@ static void avx2_layers(const struct kernel_layers *l, const float *restrict h1,
     }
 }
 
-const struct kernel kernel_avx2 = {"avx2",    avx2_add_scaled, avx2_relu_sum, avx2_gate,
-                                   avx2_drop, avx2_adam,       avx2_layers};
+const struct kernel kernel_avx2 = {
+    .name = "avx2",
+    .add_scaled = avx2_add_scaled,
+    .relu_sum = avx2_relu_sum,
+    .relu_gated = avx2_relu_gated,
+    .add_product = avx2_add_product,
+    .gate = avx2_gate,
+    .drop = avx2_drop,
+    .adam = avx2_adam,
+    .layers = avx2_layers,
+};
 
 #else
 typedef int kernel_avx2_is_for_x86_64;

@@ -43,6 +43,28 @@ static void avx512_relu_sum(float *y, const float *a, const float *b, size_t n)
     }
 }
 
+static void avx512_relu_gated(float *y, const float *a, const float *gate, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        __mmask16 mask = lanes_mask(n - i);
+        __m512 x = _mm512_maskz_loadu_ps(mask, a + i);
+        __m512 sum = _mm512_fmadd_ps(x, _mm512_maskz_loadu_ps(mask, gate + i),
+                                     _mm512_add_ps(x, _mm512_maskz_loadu_ps(mask, b + i)));
+        _mm512_mask_storeu_ps(y + i, mask, _mm512_max_ps(sum, _mm512_setzero_ps()));
+    }
+}
+
+static void avx512_add_product(float *restrict y, const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        __mmask16 mask = lanes_mask(n - i);
+        __m512 sum =
+            _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, a + i), _mm512_maskz_loadu_ps(mask, b + i),
+                            _mm512_maskz_loadu_ps(mask, y + i));
+        _mm512_mask_storeu_ps(y + i, mask, sum);
+    }
+}
+
 static void avx512_gate(float *y, const float *gate, const float *x, float scale, size_t n)
 {
     __m512 factor = _mm512_set1_ps(scale);
@@ -153,8 +175,17 @@ static void avx512_layers(const struct kernel_layers *l, const float *restrict h
         all_rows(l, panel, 1, h1, stride, n, logit);
 }
 
-const struct kernel kernel_avx512 = {"avx512",    avx512_add_scaled, avx512_relu_sum, avx512_gate,
-                                     avx512_drop, avx512_adam,       avx512_layers};
+const struct kernel kernel_avx512 = {
+    .name = "avx512",
+    .add_scaled = avx512_add_scaled,
+    .relu_sum = avx512_relu_sum,
+    .relu_gated = avx512_relu_gated,
+    .add_product = avx512_add_product,
+    .gate = avx512_gate,
+    .drop = avx512_drop,
+    .adam = avx512_adam,
+    .layers = avx512_layers,
+};
 
 #else
 typedef int kernel_avx512_is_for_x86_64;

@@ -109,6 +109,8 @@ static uint64_t table_floats(const struct network_shape *s)
         if (feature->wide)
             floats += on_line((uint64_t)feature->values * s->n_dsps);
     }
+    if (s->gated)
+        floats += on_line((uint64_t)s->n_dsps * s->hidden1);
     return floats;
 }
 
@@ -168,6 +170,8 @@ static void cut_block(struct network *n)
     for (uint32_t f = 0; f < s->n_features; f++)
         if (s->features[f].wide)
             n->wide[f] = cut(&at, (uint64_t)s->features[f].values * s->n_dsps);
+    if (s->gated)
+        n->gate = cut(&at, (uint64_t)s->n_dsps * s->hidden1);
     assert(at == n->block + n->block_floats);
 }
 
@@ -188,7 +192,8 @@ static void fill_normal(struct prng *g, float *to, size_t n, double deviation)
 
 /* He's initialisation for layers under a ReLU (He et al., ICCV 2015). The embeddings are 0.1 wide:
  * big enough to tell values apart from the first step, small enough that a value seen once or twice
- * stays close to saying nothing. Wide tables start at zero: they correct, they do not guess. */
+ * stays close to saying nothing. Wide tables and gates start at zero: they correct, they do not
+ * guess. */
 static void init_random(struct network *n, uint64_t seed)
 {
     const struct network_shape *s = &n->shape;

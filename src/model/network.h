@@ -1,12 +1,19 @@
 /* The network: an entity-embedding MLP that scores all DSPs of one request in one batch.
  *
- *   input   = for each categorical feature in schema order: the mean of the embeddings of its
- * values, then the numeric inputs h1      = relu(hidden1.weight . input + hidden1.bias) h2      =
- * relu(hidden2.weight . h1 + hidden2.bias) o       = output.weight . h2 + output.bias (2 values: no
- * bid, bid) logit   = o[1] - o[0] + sum over features with a wide table: mean of
- * wide.<feature>[value, dsp] p(bid)  = sigmoid(logit + log(negative_rate)) (log_softmax of 2 =
- * sigmoid of the difference; log(negative_rate) undoes the downsampling of negatives: Elkan, IJCAI
- * 2001)
+ *   input = for each categorical feature in schema order: the mean of the embeddings of its values,
+ *           then the numeric inputs
+ *   h1    = relu(base . (1 + gate.dsp[dsp]) + own)      . element by element; gate 0 without it
+ *           base: hidden1.weight . input without the DSP's embedding
+ *           own:  hidden1.weight . the DSP's embedding + hidden1.bias
+ *   h2    = relu(hidden2.weight . h1 + hidden2.bias)
+ *   o     = output.weight . h2 + output.bias            (2 values: no bid, bid)
+ *   logit = o[1] - o[0] + sum over features with a wide table: mean of wide.<feature>[value, dsp]
+ *   p(bid) = sigmoid(logit + log(negative_rate))
+ *           log_softmax of 2 is the sigmoid of the difference; log(negative_rate) undoes the
+ *           downsampling of negatives (Elkan, IJCAI 2001)
+ *
+ * A DSP's gate picks the units that speak of its own targeting: a conjunction that only this DSP
+ * cares about does not have to be built out of what all DSPs share.
  *
  * One categorical feature is the DSP itself; its value is the only one that differs inside a batch.
  * This layer knows indices and floats, nothing of JSON or OpenRTB. */
@@ -42,6 +49,7 @@ struct network_shape {
     uint32_t n_dsps;
     uint32_t n_numeric; /* inputs, with the 0/1 indicators of missing numbers */
     uint32_t hidden1, hidden2;
+    bool gated; /* has gate.dsp [dsps, hidden1] */
 };
 
 uint32_t network_shape_slots(const struct network_shape *s); /* sum over all features but the DSP */
@@ -73,8 +81,9 @@ struct network {
     float **wide;                             /* [n_features] -> [values, n_dsps] or NULL */
     float *hidden1_weight, *hidden1_bias;     /* [hidden1, inputs], [hidden1] */
     float *hidden2_weight, *hidden2_bias;     /* [hidden2, hidden1], [hidden2] */
-    float *output_weight, *output_bias;       /* [2, hidden2], [2] */
-    float negative_rate;                      /* share of negatives that training kept, in (0, 1] */
+    float *gate; /* [n_dsps, hidden1], what a DSP's gate differs from 1; NULL without */
+    float *output_weight, *output_bias; /* [2, hidden2], [2] */
+    float negative_rate;                /* share of negatives that training kept, in (0, 1] */
 };
 
 struct network *network_create(const struct network_shape *shape,

@@ -35,6 +35,8 @@ int network_tensors(const struct network *n, struct tensor *out, size_t out_max,
     add(out, out_max, n_out, "hidden1.bias", h1, 0, n->hidden1_bias);
     add(out, out_max, n_out, "hidden2.weight", h2, h1, n->hidden2_weight);
     add(out, out_max, n_out, "hidden2.bias", h2, 0, n->hidden2_bias);
+    if (s->gated)
+        add(out, out_max, n_out, "gate.dsp", s->n_dsps, h1, n->gate);
     add(out, out_max, n_out, "output.weight", 2, h2, n->output_weight);
     add(out, out_max, n_out, "output.bias", 2, 0, n->output_bias);
     return *n_out <= out_max ? 0 : -1;
@@ -92,7 +94,7 @@ static int check_room(const struct safetensors *f, const struct network_shape *s
 struct network *network_from_tensors(const struct safetensors *f, const struct network_shape *shape,
                                      struct error *err)
 {
-    struct tensor want[2 * NETWORK_FEATURES_MAX + 6];
+    struct tensor want[2 * NETWORK_FEATURES_MAX + 7];
     size_t n_want;
     if (network_shape_check(shape, err) != 0 || check_room(f, shape, err) != 0)
         return NULL;

@@ -4,7 +4,7 @@
  *   x  [rows, in]  inputs of the requests, zero where the DSP's embedding goes
  *   z  [rows, h1]  x . hidden1.weight^T
  *   e  [dsps, dim] embeddings of the DSPs;  u [dsps, h1]  e . (their columns of hidden1.weight)^T
- *   h1 [pairs, h1] dropout(relu(z + u + bias));  h2 [pairs, h2]  likewise
+ *   h1 [pairs, h1] dropout(relu(z (1 + gate) + u + bias));  h2 [pairs, h2]  likewise
  *
  * Backward reuses the same matrices for their gradients where the values are no longer needed. A
  * unit that relu or dropout silenced is zero, and that is all backward has to know of either. */
@@ -21,7 +21,7 @@
 struct pass {
     const struct kernel *kernel;
     uint32_t batch, inputs, h1, h2, dsp_dim, dsp_offset;
-    float *x, *dx, *z, *e, *u, *a1, *d1, *a2;
+    float *x, *dx, *z, *dz, *e, *u, *a1, *d1, *a2;
     float *logit, *output; /* [batch]; [h2] output.weight[1] - output.weight[0] */
     uint32_t *pair_row, *pair_dsp, *row_request;
     uint16_t *noise; /* [batch][max(h1, h2)] */
@@ -34,6 +34,7 @@ void pass_destroy(struct pass *p)
     free(p->x);
     free(p->dx);
     free(p->z);
+    free(p->dz);
     free(p->e);
     free(p->u);
     free(p->a1);
@@ -73,10 +74,11 @@ struct pass *pass_create(const struct network *n, uint32_t batch)
         p->dsp_offset += s->features[f].dim;
     size_t dsps = s->n_dsps < batch ? s->n_dsps : batch, widest = p->h1 > p->h2 ? p->h1 : p->h2;
     bool ok = alloc_matrix(&p->x, batch, p->inputs) && alloc_matrix(&p->dx, batch, p->inputs) &&
-              alloc_matrix(&p->z, batch, p->h1) && alloc_matrix(&p->e, dsps, p->dsp_dim) &&
-              alloc_matrix(&p->u, dsps, p->h1) && alloc_matrix(&p->a1, batch, p->h1) &&
-              alloc_matrix(&p->d1, batch, p->h1) && alloc_matrix(&p->a2, batch, p->h2) &&
-              alloc_matrix(&p->logit, batch, 1) && alloc_matrix(&p->output, p->h2, 1);
+              alloc_matrix(&p->z, batch, p->h1) && alloc_matrix(&p->dz, batch, p->h1) &&
+              alloc_matrix(&p->e, dsps, p->dsp_dim) && alloc_matrix(&p->u, dsps, p->h1) &&
+              alloc_matrix(&p->a1, batch, p->h1) && alloc_matrix(&p->d1, batch, p->h1) &&
+              alloc_matrix(&p->a2, batch, p->h2) && alloc_matrix(&p->logit, batch, 1) &&
+              alloc_matrix(&p->output, p->h2, 1);
     p->pair_row = malloc(batch * sizeof(*p->pair_row));
     p->pair_dsp = malloc(batch * sizeof(*p->pair_dsp));
     p->row_request = malloc(batch * sizeof(*p->row_request));
@@ -257,6 +259,17 @@ static void load(struct pass *p, const struct network *n, struct batch *b)
                p->dsp_dim * sizeof(float));
 }
 
+static void hidden1_of(struct pass *p, const struct network *n, const struct batch *b, uint32_t i)
+{
+    uint32_t h1 = p->h1;
+    float *a = p->a1 + (size_t)i * h1;
+    const float *z = p->z + (size_t)p->pair_row[i] * h1, *u = p->u + (size_t)p->pair_dsp[i] * h1;
+    if (n->gate != NULL)
+        p->kernel->relu_gated(a, z, n->gate + (size_t)b->e->dsp[b->pairs[i]] * h1, u, h1);
+    else
+        p->kernel->relu_sum(a, z, u, h1);
+}
+
 static void forward(struct pass *p, const struct network *n, const struct batch *b,
                     struct dropout dropout, struct prng *g)
 {
@@ -268,8 +281,7 @@ static void forward(struct pass *p, const struct network *n, const struct batch 
     for (uint32_t d = 0; d < b->n_dsps; d++)
         p->kernel->add_scaled(p->u + (size_t)d * h1, n->hidden1_bias, 1, h1);
     for (uint32_t i = 0; i < b->n_pairs; i++)
-        p->kernel->relu_sum(p->a1 + (size_t)i * h1, p->z + (size_t)p->pair_row[i] * h1,
-                            p->u + (size_t)p->pair_dsp[i] * h1, h1);
+        hidden1_of(p, n, b, i);
     drop(p, p->a1, (size_t)b->n_pairs * h1, dropout, g);
     multiply(CblasNoTrans, CblasTrans, b->n_pairs, h2, h1, p->a1, h1, n->hidden2_weight, h1, 0,
              p->a2, h2);
@@ -347,6 +359,27 @@ static void backward_hidden2(struct pass *p, const struct network *n, const stru
              p->d1, h1);
 }
 
+/* From d1, the gradient of what relu saw, to those of its parts: z, u and the gate. */
+static void split_hidden1(struct pass *p, const struct network *n, const struct batch *b,
+                          struct gradient *gradient)
+{
+    uint32_t h1 = p->h1;
+    memset(p->dz, 0, (size_t)b->n_rows * h1 * sizeof(float));
+    memset(p->u, 0, (size_t)b->n_dsps * h1 * sizeof(float));
+    for (uint32_t i = 0; i < b->n_pairs; i++) {
+        const float *d = p->d1 + (size_t)i * h1;
+        float *dz = p->dz + (size_t)p->pair_row[i] * h1;
+        p->kernel->add_scaled(dz, d, 1, h1);
+        p->kernel->add_scaled(p->u + (size_t)p->pair_dsp[i] * h1, d, 1, h1);
+        if (n->gate == NULL)
+            continue;
+        uint32_t dsp = b->e->dsp[b->pairs[i]];
+        p->kernel->add_product(dz, d, n->gate + (size_t)dsp * h1, h1);
+        p->kernel->add_product(gradient_row(&gradient->tables[gradient->n_tables - 1], dsp), d,
+                               p->z + (size_t)p->pair_row[i] * h1, h1);
+    }
+}
+
 static void backward_hidden1(struct pass *p, const struct network *n, const struct batch *b,
                              float gain, struct gradient *gradient)
 {
@@ -355,19 +388,13 @@ static void backward_hidden1(struct pass *p, const struct network *n, const stru
     float *bias = gradient_of(n, gradient, n->hidden1_bias);
     p->kernel->gate(p->d1, p->a1, p->d1, gain, (size_t)b->n_pairs * h1);
     memset(bias, 0, h1 * sizeof(float));
-    memset(p->z, 0, (size_t)b->n_rows * h1 * sizeof(float));
-    memset(p->u, 0, (size_t)b->n_dsps * h1 * sizeof(float));
-    for (uint32_t i = 0; i < b->n_pairs; i++) {
-        const float *d = p->d1 + (size_t)i * h1;
-        p->kernel->add_scaled(p->z + (size_t)p->pair_row[i] * h1, d, 1, h1);
-        p->kernel->add_scaled(p->u + (size_t)p->pair_dsp[i] * h1, d, 1, h1);
-    }
+    split_hidden1(p, n, b, gradient);
     for (uint32_t d = 0; d < b->n_dsps; d++)
         p->kernel->add_scaled(bias, p->u + (size_t)d * h1, 1, h1);
-    multiply(CblasTrans, CblasNoTrans, h1, in, b->n_rows, p->z, h1, p->x, in, 0, weight, in);
+    multiply(CblasTrans, CblasNoTrans, h1, in, b->n_rows, p->dz, h1, p->x, in, 0, weight, in);
     multiply(CblasTrans, CblasNoTrans, h1, dim, b->n_dsps, p->u, h1, p->e, dim, 1,
              weight + p->dsp_offset, in);
-    multiply(CblasNoTrans, CblasNoTrans, b->n_rows, in, h1, p->z, h1, n->hidden1_weight, in, 0,
+    multiply(CblasNoTrans, CblasNoTrans, b->n_rows, in, h1, p->dz, h1, n->hidden1_weight, in, 0,
              p->dx, in);
     multiply(CblasNoTrans, CblasNoTrans, b->n_dsps, dim, h1, p->u, h1,
              n->hidden1_weight + p->dsp_offset, in, 0, b->dsp_table->sum, dim);

@@ -30,9 +30,10 @@ struct scorer {
     uint32_t n_dsps, n_numeric, hidden1;
     size_t stride; /* hidden1 on whole lines */
     struct scorer_feature *features;
-    float *rows;  /* all features' rows, then the DSPs', the numeric inputs', the bias */
+    float *rows;  /* all features' rows, then the DSPs' with the bias, the numeric inputs' */
     float *wides; /* all wide tables */
-    const float *dsp_rows, *numeric_rows, *bias;
+    const float *dsp_rows, *numeric_rows;
+    float *gates;        /* [n_dsps][stride], or NULL */
     float *layers_block; /* what `layers` points into */
     struct kernel_layers layers;
     float logit_base; /* output bias and log(negative_rate) */
@@ -98,7 +99,7 @@ static void fold_rows(struct scorer *s, float *rows, const float *embedding, uin
 static int fold_layer1(struct scorer *s, const struct network *n)
 {
     const struct network_shape *shape = &n->shape;
-    size_t n_rows = (size_t)shape->n_numeric + 1;
+    size_t n_rows = shape->n_numeric;
     for (uint32_t f = 0; f < shape->n_features; f++)
         n_rows += shape->features[f].values;
     float *columns = transpose_hidden1(n, s->stride);
@@ -113,9 +114,11 @@ static int fold_layer1(struct scorer *s, const struct network *n)
     for (uint32_t f = 0; f < shape->n_features; f++) {
         const struct network_feature *feature = &shape->features[f];
         fold_rows(s, rows, n->embedding[f], feature->values, feature->dim, column);
-        if (f == shape->dsp_feature)
+        if (f == shape->dsp_feature) {
+            for (uint32_t v = VALUE_FIRST; v < feature->values; v++)
+                s->kernel->add_scaled(rows + v * s->stride, n->hidden1_bias, 1, s->hidden1);
             s->dsp_rows = rows + VALUE_FIRST * s->stride;
-        else
+        } else
             *to++ = (struct scorer_feature){feature->values, feature->slots, rows, NULL};
         rows += feature->values * s->stride;
         column += feature->dim * s->stride;
@@ -123,10 +126,20 @@ static int fold_layer1(struct scorer *s, const struct network *n)
     s->numeric_rows = rows;
     if (s->n_numeric > 0)
         memcpy(rows, column, s->n_numeric * s->stride * sizeof(float));
-    rows += s->n_numeric * s->stride;
-    s->bias = rows;
-    memcpy(rows, n->hidden1_bias, s->hidden1 * sizeof(float));
     free(columns);
+    return 0;
+}
+
+static int fold_gate(struct scorer *s, const struct network *n)
+{
+    if (n->gate == NULL)
+        return 0;
+    s->gates = alloc_floats(s->n_dsps * s->stride);
+    if (s->gates == NULL)
+        return -1;
+    for (uint32_t d = 0; d < s->n_dsps; d++)
+        memcpy(s->gates + d * s->stride, n->gate + (size_t)d * s->hidden1,
+               s->hidden1 * sizeof(float));
     return 0;
 }
 
@@ -194,7 +207,7 @@ struct scorer *scorer_create_with(const struct network *n, const struct kernel *
     s->logit_base = n->output_bias[1] - n->output_bias[0] + logf(n->negative_rate);
     s->features = calloc(s->n_features + 1, sizeof(*s->features));
     if (s->features == NULL || fold_layer1(s, n) != 0 || fold_wide(s, n) != 0 ||
-        fold_layers(s, n) != 0)
+        fold_gate(s, n) != 0 || fold_layers(s, n) != 0)
         goto fail;
     return s;
 fail:
@@ -215,6 +228,7 @@ void scorer_destroy(struct scorer *s)
     free(s->features);
     free(s->rows);
     free(s->wides);
+    free(s->gates);
     free(s->layers_block);
     free(s);
 }
@@ -273,7 +287,7 @@ static void add_feature(const struct scorer *s, const struct scorer_feature *f,
 static void request_base(const struct scorer *s, struct scorer_scratch *scratch,
                          const uint32_t *slots, const float *numeric)
 {
-    memcpy(scratch->base, s->bias, s->stride * sizeof(float));
+    memset(scratch->base, 0, s->stride * sizeof(float));
     for (uint32_t d = 0; d < s->n_dsps; d++)
         scratch->wide[d] = s->logit_base;
     for (uint32_t f = 0; f < s->n_features; f++) {
@@ -302,8 +316,13 @@ void scorer_score(const struct scorer *s, struct scorer_scratch *scratch, const 
         for (uint32_t i = 0; i < count; i++) {
             uint32_t dsp = dsps[from + i];
             assert(dsp < s->n_dsps);
-            s->kernel->relu_sum(scratch->h1 + i * s->stride, scratch->base,
-                                s->dsp_rows + dsp * s->stride, s->stride);
+            float *h1 = scratch->h1 + i * s->stride;
+            const float *own = s->dsp_rows + dsp * s->stride;
+            if (s->gates != NULL)
+                s->kernel->relu_gated(h1, scratch->base, s->gates + dsp * s->stride, own,
+                                      s->stride);
+            else
+                s->kernel->relu_sum(h1, scratch->base, own, s->stride);
             scratch->logit[i] = scratch->wide[dsp];
         }
         s->kernel->layers(&s->layers, scratch->h1, s->stride, count, scratch->logit);

@@ -29,9 +29,6 @@ enum {
 
 #define PROGRESS_INTERVAL_S 0.25
 
-/* An epoch that did not gain is taken back and tried again at this share of the learning rate. */
-#define DAMPING_STEP 0.3
-
 /* A row of an embedding is touched more rarely than a weight of a layer, a cell of a wide table
  * more rarely still: their steps are so many times longer. */
 #define EMBEDDING_PACE 2
@@ -39,11 +36,11 @@ enum {
 
 void train_options_default(struct train_options *o)
 {
-    *o = (struct train_options){.learning_rate = 5e-3f,
+    *o = (struct train_options){.learning_rate = 2e-3f,
                                 .weight_decay = 1e-2f,
                                 .dropout = 0.05f,
                                 .batch = 512,
-                                .epochs_max = 12,
+                                .epochs_max = 6,
                                 .patience = 3,
                                 .negative_rate = 0,
                                 .seed = 1,
@@ -58,12 +55,14 @@ struct trainer {
     struct adam *adam;
     struct pass *pass;
     struct prng random;
-    uint32_t *order; /* pairs of this epoch */
-    uint32_t n_order, batch;
+    uint32_t *runs;    /* [n_runs + 1] where the pairs of one request begin */
+    uint32_t *shuffle; /* [n_runs] this epoch's order of the runs */
+    uint32_t *order;   /* pairs of this epoch */
+    uint32_t n_runs, n_order, batch;
     float *best;         /* the block of the best epoch */
     float *validation_p; /* [validation->n_pairs] */
     uint64_t step;
-    double mean_weight, damping;
+    double mean_weight;
     double started_s, shown_s, busy_s;
     uint64_t busy_pairs;
     struct train_progress progress;
@@ -161,11 +160,26 @@ static int init_network(struct trainer *t, const struct network_shape *shape, st
     return 0;
 }
 
+static int find_runs(struct trainer *t)
+{
+    const struct examples *e = t->train;
+    t->runs = malloc((e->n_pairs + 1) * sizeof(*t->runs));
+    t->shuffle = malloc((e->n_pairs + 1) * sizeof(*t->shuffle));
+    if (t->runs == NULL || t->shuffle == NULL)
+        return -1;
+    for (uint32_t i = 0; i < e->n_pairs; i++)
+        if (i == 0 || e->request[i] != e->request[i - 1]) {
+            t->shuffle[t->n_runs] = t->n_runs;
+            t->runs[t->n_runs++] = i;
+        }
+    t->runs[t->n_runs] = (uint32_t)e->n_pairs;
+    return 0;
+}
+
 static int init_trainer(struct trainer *t, const struct network_shape *shape, struct error *err)
 {
     if (init_network(t, shape, err) != 0)
         return -1;
-    t->damping = 1;
     t->random = (struct prng){t->o->seed ^ 0x747261696e657221u};
     t->gradient = gradient_create(t->network, t->batch);
     if (t->gradient != NULL)
@@ -175,7 +189,7 @@ static int init_trainer(struct trainer *t, const struct network_shape *shape, st
     t->best = malloc(t->network->block_floats * sizeof(*t->best));
     t->validation_p = malloc(t->validation->n_pairs * sizeof(*t->validation_p) + 1);
     if (t->gradient == NULL || t->adam == NULL || t->pass == NULL || t->order == NULL ||
-        t->best == NULL || t->validation_p == NULL)
+        t->best == NULL || t->validation_p == NULL || find_runs(t) != 0)
         return error_set(err, "training: no memory");
     memcpy(t->best, t->network->block, t->network->block_floats * sizeof(*t->best));
     return 0;
@@ -188,25 +202,30 @@ static void dispose_trainer(struct trainer *t)
     gradient_destroy(t->gradient);
     network_destroy(t->network);
     free(t->order);
+    free(t->runs);
+    free(t->shuffle);
     free(t->best);
     free(t->validation_p);
 }
 
 /* ---- an epoch ---- */
 
+/* What a request costs, it costs once for all its pairs in a batch: requests are shuffled, not
+ * pairs. */
 static void draw_order(struct trainer *t)
 {
     const struct examples *e = t->train;
     double rate = t->network->negative_rate;
-    t->n_order = 0;
-    for (uint64_t i = 0; i < e->n_pairs; i++)
-        if (e->label[i] || rate >= 1 || prng_unit(&t->random) < rate)
-            t->order[t->n_order++] = (uint32_t)i;
-    for (uint32_t i = t->n_order; i > 1; i--) {
-        uint32_t other = (uint32_t)prng_below(&t->random, i), swap = t->order[i - 1];
-        t->order[i - 1] = t->order[other];
-        t->order[other] = swap;
+    for (uint32_t i = t->n_runs; i > 1; i--) {
+        uint32_t other = (uint32_t)prng_below(&t->random, i), swap = t->shuffle[i - 1];
+        t->shuffle[i - 1] = t->shuffle[other];
+        t->shuffle[other] = swap;
     }
+    t->n_order = 0;
+    for (uint32_t k = 0; k < t->n_runs; k++)
+        for (uint32_t i = t->runs[t->shuffle[k]]; i < t->runs[t->shuffle[k] + 1]; i++)
+            if (e->label[i] || rate >= 1 || prng_unit(&t->random) < rate)
+                t->order[t->n_order++] = i;
 }
 
 static void show_progress(struct trainer *t, bool always)
@@ -218,11 +237,10 @@ static void show_progress(struct trainer *t, bool always)
     t->o->progress(t->o->progress_ctx, &t->progress);
 }
 
-/* Rises over the first steps, then falls along a cosine to nothing at the last epoch; `damping`
- * cuts it further when validation has stopped to gain. */
+/* Rises over the first steps, then falls along a cosine to nothing at the last epoch. */
 static float learning_rate(const struct trainer *t, double epoch)
 {
-    double rate = t->o->learning_rate * t->damping;
+    double rate = t->o->learning_rate;
     rate *= 0.5 * (1 + cos(3.14159265358979 * epoch / t->o->epochs_max));
     if (t->step < WARMUP_STEPS_MAX)
         rate *= (double)(t->step + 1) / WARMUP_STEPS_MAX;
@@ -302,7 +320,10 @@ static int train_epochs(struct trainer *t, struct train_report *report, struct e
     double best = INFINITY;
     t->progress.epochs_max = t->o->epochs_max;
     t->progress.validation_nll = NAN;
-    for (uint32_t epoch = 0; epoch < t->o->epochs_max; epoch++) {
+    uint32_t end = t->o->epochs_max;
+    if (t->o->epochs_stop > 0 && t->o->epochs_stop < end)
+        end = t->o->epochs_stop;
+    for (uint32_t epoch = 0; epoch < end; epoch++) {
         t->progress.epoch = epoch + 1;
         train_epoch(t, epoch);
         report->epochs = epoch + 1;
@@ -322,8 +343,6 @@ static int train_epochs(struct trainer *t, struct train_report *report, struct e
         }
         if (epoch + 1 - report->best_epoch >= t->o->patience)
             break;
-        memcpy(t->network->block, t->best, t->network->block_floats * sizeof(*t->best));
-        t->damping *= DAMPING_STEP;
     }
     if (report->best_epoch == 0)
         return error_set(err, "training: diverged; try a lower learning rate than %g",
@@ -332,13 +351,15 @@ static int train_epochs(struct trainer *t, struct train_report *report, struct e
     return 0;
 }
 
-static int calibrate(struct trainer *t, struct error *err)
+static int calibrate(struct trainer *t, struct train_report *report, struct error *err)
 {
+    report->calibration = (struct calibration){1, 0};
     if (t->validation->n_pairs == 0)
         return 0;
     if (score_all(t->network, t->validation, t->validation_p, err) != 0)
         return -1;
-    calibration_apply(t->network, calibration_fit(t->validation, t->validation_p));
+    report->calibration = calibration_fit(t->validation, t->validation_p);
+    calibration_apply(t->network, report->calibration);
     return 0;
 }
 
@@ -382,7 +403,7 @@ int train_network(const struct network_shape *shape, const struct examples *trai
     if (status == 0)
         status = train_epochs(&t, report, err);
     if (status == 0)
-        status = calibrate(&t, err);
+        status = calibrate(&t, report, err);
     if (status == 0)
         status = fill_report(&t, report, err);
     if (status == 0) {

@@ -68,6 +68,7 @@ enum bid_refusal {
     BID_UNKNOWN_DEAL,
     BID_SEAT_NOT_ALLOWED,
     BID_NO_MARKUP, /* neither adm nor nurl */
+    BID_BAD_MEDIA, /* mtype names a medium that the imp does not offer */
     BID_TOO_MANY,  /* beyond the bids read of one answer */
     BID_REFUSALS
 };

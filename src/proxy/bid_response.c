@@ -424,11 +424,22 @@ static enum bid_refusal check_seat(const struct bid *bid, const struct bid_terms
     return BID_VALID;
 }
 
-/* Only where a size can be wrong: both given, and the imp is a banner with sizes and nothing else.
+/* OpenRTB 2.6's mtype: 1 banner, 2 video, 3 audio, 4 native. 0 is what some serialisers make of an
+ * absent one; 500 and above are agreed on between the parties. */
+static enum bid_refusal check_media(const struct bid *bid, const struct imp *imp)
+{
+    static const uint8_t media[] = {0, MEDIA_BANNER, MEDIA_VIDEO, MEDIA_AUDIO, MEDIA_NATIVE};
+    if (bid->mtype <= 0 || bid->mtype >= 500)
+        return BID_VALID;
+    return bid->mtype <= 4 && (imp->media & media[bid->mtype]) != 0 ? BID_VALID : BID_BAD_MEDIA;
+}
+
+/* Only where a size can be wrong: both given, and it is a banner for an imp that has sizes for one.
  * An interstitial's sizes are what there is room for. */
 static enum bid_refusal check_size(const struct bid *bid, const struct imp *imp)
 {
-    if (bid->w <= 0 || bid->h <= 0 || imp->media != MEDIA_BANNER || imp->n_banner_sizes == 0)
+    bool banner = bid->mtype == 1 || imp->media == MEDIA_BANNER;
+    if (bid->w <= 0 || bid->h <= 0 || !banner || imp->n_banner_sizes == 0)
         return BID_VALID;
     for (uint32_t i = 0; i < imp->n_banner_sizes; i++) {
         const struct size *s = &imp->sizes[i];
@@ -509,6 +520,7 @@ static enum bid_refusal judge(struct bid *bid, const struct bid_terms *t, bool d
         (refusal = check_deal(bid, imp)) != BID_VALID ||
         (refusal = check_money(bid, imp, t)) != BID_VALID ||
         (refusal = check_seat(bid, t)) != BID_VALID ||
+        (refusal = check_media(bid, imp)) != BID_VALID ||
         (refusal = check_size(bid, imp)) != BID_VALID ||
         (refusal = check_advertiser(bid, t, arena)) != BID_VALID)
         return refusal;

@@ -21,8 +21,9 @@ struct config_dsp {
     uint32_t timeout_ms, connections_max /* of the whole process */, connect_timeout_ms;
     bool secondary, gzip, tls_verify;
     char *tls_ca_file;
-    char **headers;        /* NULL-terminated "Name: value", or NULL */
-    char *openrtb_version; /* x-openrtb-version header; "2.6" */
+    const struct tls_trust *tls_trust; /* loaded by the snapshot; NULL = none is needed */
+    char **headers;                    /* NULL-terminated "Name: value", or NULL */
+    char *openrtb_version;             /* x-openrtb-version header; "2.6" */
     char *default_currency;
 };
 
@@ -43,6 +44,7 @@ struct config {
         char *token; /* required when host is not loopback */
     } admin;
     struct auction_settings auction; /* rates: loaded by the snapshot */
+    bool loss_notices;               /* auction.loss_notices */
     char *currency_rates;            /* auction.currency_rates: a file, or NULL */
     struct {
         char *database; /* NULL = none */

@@ -136,6 +136,13 @@ const struct config_key config_root_keys[] = {
      .doc = "Taken off the above, so that our answer is at the caller's in time."},
     {"auction.deals_first", KEY_BOOL, ROOT(auction.deals_first), .initial = "false",
      .doc = "A bid for a deal beats one without, whatever their prices."},
+    {"auction.notices", KEY_WORD, ROOT(auction.fire_notices), .words = "pass|fire",
+     .initial = "\"pass\"",
+     .doc = "Who calls a winner's `burl` and `nurl`: `pass` leaves them in the answer for the caller, "
+            "`fire` takes them out and calls them once the answer is given (but a `nurl` that brings "
+            "the markup)."},
+    {"auction.loss_notices", KEY_BOOL, ROOT(loss_notices), .initial = "false",
+     .doc = "Call the `lurl` of each bid that lost or was refused, with the reason."},
     {"auction.currency_rates", KEY_FILE, ROOT(currency_rates), .optional = true, .initial = "null",
      .doc = "Exchange rates, `{\"base\":\"USD\",\"rates\":{\"EUR\":0.92}}`; read again at each reload."},
 

@@ -44,6 +44,7 @@ static struct dsp_client *create_client(struct loop *loop, const struct config *
     o.body_bytes_max = c->limits.response_bytes_max;
     o.tls_verify = d->tls_verify;
     o.tls_ca_file = d->tls_ca_file;
+    o.tls_trust = d->tls_trust;
 
     size_t n = 0;
     while (d->headers != NULL && d->headers[n] != NULL)

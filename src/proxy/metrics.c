@@ -617,6 +617,41 @@ static void render_capture(struct text *out, const struct totals *t, const struc
            "Faults of the disk while capturing.", stats.write_errors);
 }
 
+static void render_notices(struct text *out, const struct notices *n)
+{
+    static const char *const results[] = {"sent", "failed", "dropped", "refused"};
+    const char *name = "bidsieve_notices_total";
+    struct notices_stats stats;
+    uint64_t pending = 0;
+    if (n == NULL)
+        return;
+    notices_stats(n, &stats);
+    family(out, name, "counter",
+           "Notices to DSPs that were fired for the exchange, by kind and what came of them.");
+    for (int kind = 0; kind < NOTICE_KINDS; kind++) {
+        const struct notices_counts *c = &stats.kinds[kind];
+        const uint64_t counts[] = {c->sent, c->failed, c->dropped, c->refused};
+        for (int i = 0; i < 4; i++) {
+            open_sample(out, name, "");
+            label(out, "kind", notice_kind_name((enum notice_kind)kind), true);
+            label(out, "result", results[i], false);
+            text_literal(out, "}");
+            end_uint(out, counts[i]);
+        }
+    }
+    name = "bidsieve_notices_queued_total";
+    family(out, name, "counter", "Notices that were taken to be fired, by kind.");
+    for (int kind = 0; kind < NOTICE_KINDS; kind++) {
+        open_sample(out, name, "");
+        label(out, "kind", notice_kind_name((enum notice_kind)kind), true);
+        text_literal(out, "}");
+        end_uint(out, stats.kinds[kind].queued);
+        pending += notices_pending(&stats.kinds[kind]);
+    }
+    single(out, "bidsieve_notices_pending", "gauge", "Notices that wait or are under way.",
+           pending);
+}
+
 static void render_control(struct metrics *m, struct text *out, const struct metrics_facts *facts)
 {
     const char *name = "bidsieve_reloads_total";
@@ -711,6 +746,7 @@ void metrics_render(struct metrics *m, const struct metrics_facts *facts, struct
     render_dsps(out, t);
     render_gzip(out, t);
     render_capture(out, t, facts->capture);
+    render_notices(out, facts->notices);
     render_control(m, out, facts);
     render_process(m, out, t->all.lag_us_max);
     free(t);

@@ -21,6 +21,7 @@
 #include "proxy/capture.h"
 #include "proxy/histogram.h"
 #include "proxy/net/dsp_client.h"
+#include "proxy/notices.h"
 #include "proxy/text.h"
 
 enum {
@@ -140,6 +141,7 @@ struct metrics_facts {
     bool model_stale;
     const char *currency;           /* of prices */
     struct capture_writer *capture; /* NULL = off */
+    const struct notices *notices;  /* NULL = none */
 };
 /* Text exposition format 0.0.4, appended. */
 void metrics_render(struct metrics *m, const struct metrics_facts *facts, struct text *out);

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* "config file: key: what the loader said". */
 static int fail(const struct snapshot *s, const char *key, const struct error *why,
@@ -49,7 +50,8 @@ int64_t snapshot_stale_at_ms(int64_t trained_at_ms, double max_age_hours)
 {
     if (trained_at_ms < 0 || max_age_hours == 0)
         return INT64_MAX;
-    return trained_at_ms + llround(max_age_hours * 3600e3);
+    int64_t age_ms = llround(max_age_hours * 3600e3);
+    return trained_at_ms < INT64_MAX - age_ms ? trained_at_ms + age_ms : INT64_MAX;
 }
 
 static int load_rates(struct snapshot *s, struct error *err)
@@ -61,6 +63,35 @@ static int load_rates(struct snapshot *s, struct error *err)
     if (s->rates == NULL)
         return fail(s, "auction.currency_rates", &why, err);
     s->config->auction.rates = s->rates;
+    return 0;
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* Here, because it takes long, and a loop must not wait for it. */
+static int load_trusts(struct snapshot *s, struct error *err)
+{
+    struct config_dsp *dsps = s->config->dsps;
+    s->trusts = allocate(s->config->n_dsps, sizeof(struct tls_trust *));
+    for (uint32_t i = 0; i < s->config->n_dsps; i++) {
+        if (!dsps[i].enabled || !dsps[i].tls_verify || strncasecmp(dsps[i].url, "https:", 6) != 0)
+            continue;
+        for (uint32_t j = 0; j < i && dsps[i].tls_trust == NULL; j++)
+            if (dsps[j].tls_trust != NULL && same_file(dsps[i].tls_ca_file, dsps[j].tls_ca_file))
+                dsps[i].tls_trust = dsps[j].tls_trust;
+        if (dsps[i].tls_trust != NULL)
+            continue;
+        struct error why = {""};
+        char key[64];
+        snprintf(key, sizeof(key), "dsps[%u].tls.ca_file", i);
+        s->trusts[i] = tls_trust_load(dsps[i].tls_ca_file, &why);
+        if (s->trusts[i] == NULL)
+            return fail(s, key, &why, err);
+        dsps[i].tls_trust = s->trusts[i];
+    }
     return 0;
 }
 
@@ -114,7 +145,7 @@ struct snapshot *snapshot_build(const char *config_path, uint64_t generation, st
     s->references = 1;
     s->config = config_load(config_path, err);
     if (s->config == NULL || load_geo(s, err) != 0 || load_model(s, err) != 0 ||
-        load_rates(s, err) != 0 || make_filter(s, err) != 0) {
+        load_rates(s, err) != 0 || load_trusts(s, err) != 0 || make_filter(s, err) != 0) {
         snapshot_release(s);
         return NULL;
     }
@@ -139,6 +170,9 @@ void snapshot_release(struct snapshot *s)
     currency_destroy(s->rates);
     predictor_destroy(s->model);
     geo_close(s->geo);
+    for (uint32_t i = 0; s->trusts != NULL && i < s->config->n_dsps; i++)
+        tls_trust_destroy(s->trusts[i]);
+    free(s->trusts);
     config_destroy(s->config);
     free(s);
 }

@@ -17,6 +17,7 @@ struct snapshot {
     struct filter_settings *dsp_settings; /* [config->n_dsps]; the rules are the config's */
     struct filter *filter;
     struct auction_dsp_settings *auction_dsps; /* [config->n_dsps] */
+    struct tls_trust **trusts;                 /* [config->n_dsps]; each is loaded once */
     int64_t model_stale_at_ms;                 /* INT64_MAX = never */
     int references;                            /* atomic */
 };

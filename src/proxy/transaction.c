@@ -12,11 +12,15 @@
 #include "hash.h"
 #include "proxy/arena_text.h"
 
-enum { ARENA_BYTES_KEPT = 256 * 1024 };
+enum {
+    ARENA_BYTES_KEPT = 256 * 1024,
+    IN_FLIGHT_LOW = 128,
+    LATE_US = 20000, /* a timeout noticed later than this was our own doing */
+};
 
 struct call_context {
     struct transaction *transaction;
-    uint32_t dsp;
+    uint32_t dsp, tmax_ms;
     struct dsp_call *call; /* while open */
 };
 
@@ -287,6 +291,7 @@ static int io_call(void *ctx, uint32_t dsp, uint32_t tmax_ms)
     struct call_context *c = &t->calls[dsp];
     c->transaction = t;
     c->dsp = dsp;
+    c->tmax_ms = tmax_ms;
     c->call = dsp_client_call(link->client, payload, p.insert, t->time_header, on_answer, c);
     return 0;
 }
@@ -397,6 +402,11 @@ static struct counted count(struct transaction *t, uint64_t now_us)
             continue;
         n.called++;
         n.bids += a->n_bids;
+        /* We were not there to see whether it answered in time: says nothing about its health, or
+         * one stall of ours would withhold calls from all DSPs for seconds. */
+        if (a->outcome == OUTCOME_TIMEOUT &&
+            a->latency_us > (uint64_t)t->calls[d].tmax_ms * 1000 + LATE_US)
+            continue;
         bool failed = a->outcome == OUTCOME_TIMEOUT || a->outcome == OUTCOME_ERROR ||
                       a->refused[BID_NOT_JSON] > 0;
         health_observe(&t->view->links[d]->health, now_us, failed, a->latency_us);
@@ -406,6 +416,33 @@ static struct counted count(struct transaction *t, uint64_t now_us)
                                                  : AUCTION_NONE_CALLED],
                 1);
     return n;
+}
+
+/* ---- notices ---- */
+
+static void push_notice(void *ctx, const struct auction_notice *n)
+{
+    struct transaction *t = ctx;
+    if (n->nurl.len > 0)
+        notices_push(t->worker->notices, NOTICE_WIN, n->nurl);
+    if (n->burl.len > 0 && !t->request.test) /* a test is not billable */
+        notices_push(t->worker->notices, NOTICE_BILLING, n->burl);
+}
+
+static void push_loss(void *ctx, const struct auction_loss *l)
+{
+    struct transaction *t = ctx;
+    if (l->lurl.len > 0)
+        notices_push(t->worker->notices, NOTICE_LOSS, l->lurl);
+}
+
+static void fire_notices(struct transaction *t)
+{
+    const struct config *c = t->view->snapshot->config;
+    if (c->auction.fire_notices)
+        auction_notices(t->auction, &t->arena, push_notice, t);
+    if (c->loss_notices)
+        auction_losses(t->auction, &t->arena, push_loss, t);
 }
 
 static void io_finished(void *ctx)
@@ -425,6 +462,7 @@ static void io_finished(void *ctx)
     struct counted n = count(t, now_us);
     capture(t);
     worker_respond(t->worker, t->exchange, body.len > 0 ? 200 : 204, body, n.called, n.bids);
+    fire_notices(t);
     transaction_end(t);
 }
 
@@ -490,9 +528,22 @@ static void hold_auction(struct transaction *t)
     auction_start(t->auction);
 }
 
+/* Beside the configured limit: a turn of the loop that begins calls for as long as half of an
+ * auction may last lets those that it began before run into their deadlines, with their answers
+ * lying unread. All that work is lost, and each call cut off needs a new connection, which makes
+ * the next turn longer still. So the rest of such a turn is refused, which is cheap. Few requests
+ * in flight cannot be the reason for a long turn. */
+static bool is_overloaded(const struct worker *w)
+{
+    if (w->in_flight >= w->in_flight_max)
+        return true;
+    uint64_t turn_us_max = (uint64_t)w->view->snapshot->config->auction.timeout_ms * 500;
+    return w->in_flight >= IN_FLIGHT_LOW && loop_turn_age_us(w->loop) > turn_us_max;
+}
+
 void transaction_begin(struct worker *w, struct exchange *e)
 {
-    if (w->in_flight >= w->in_flight_max) {
+    if (is_overloaded(w)) {
         worker_respond(w, e, 503, bytes_of("{\"error\":\"too many requests in flight\"}"), 0, 0);
         return;
     }

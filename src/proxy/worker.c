@@ -54,6 +54,8 @@ static struct view *view_create(struct worker *w, struct snapshot *s, struct err
     v->snapshot = s;
     v->links = calloc(c->n_dsps + 1, sizeof(*v->links));
     v->scratch = filter_scratch_create(s->filter);
+    if (v->links == NULL || v->scratch == NULL)
+        abort();
     for (uint32_t d = 0; d < c->n_dsps; d++) {
         if (!c->dsps[d].enabled)
             continue;
@@ -67,10 +69,34 @@ static struct view *view_create(struct worker *w, struct snapshot *s, struct err
     return v;
 }
 
+/* What others read of this loop is published now and then: gauges that only the loop can tell. */
+static void publish(struct worker *w)
+{
+    metrics_set(&w->shard->in_flight, w->in_flight);
+    metrics_lag(w->shard, loop_lag_us_max(w->loop));
+    const struct config *c = w->view->snapshot->config;
+    for (uint32_t d = 0; d < c->n_dsps; d++) {
+        struct dsp_link *link = w->view->links[d];
+        if (link == NULL)
+            continue;
+        struct dsp_client_stats stats;
+        dsp_client_stats(link->client, &stats);
+        metrics_connections(w->shard, link->slot, &stats);
+    }
+}
+
 static void use_view(struct worker *w, struct view *v)
 {
+    static const struct dsp_client_stats none;
     struct view *old = w->view;
     w->view = v;
+    /* Those that stay are published again within a tick; those that went have no connections. */
+    for (uint32_t d = 0; old != NULL && d < old->snapshot->config->n_dsps; d++)
+        if (old->links[d] != NULL)
+            metrics_connections(w->shard, old->links[d]->slot, &none);
+    publish(w);
+    if (w->server != NULL)
+        server_limit_body(w->server, v->snapshot->config->limits.body_bytes_max);
     w->in_flight_max =
         (v->snapshot->config->limits.in_flight_max + w->n_workers - 1) / w->n_workers;
     view_release(old);
@@ -158,22 +184,6 @@ static void handle(void *ctx, struct exchange *e)
         transaction_begin(w, e);
 }
 
-/* What others read of this loop is published now and then: gauges that only the loop can tell. */
-static void publish(struct worker *w)
-{
-    metrics_set(&w->shard->in_flight, w->in_flight);
-    metrics_lag(w->shard, loop_lag_us_max(w->loop));
-    const struct config *c = w->view->snapshot->config;
-    for (uint32_t d = 0; d < c->n_dsps; d++) {
-        struct dsp_link *link = w->view->links[d];
-        if (link == NULL)
-            continue;
-        struct dsp_client_stats stats;
-        dsp_client_stats(link->client, &stats);
-        metrics_connections(w->shard, link->slot, &stats);
-    }
-}
-
 static void tick(void *ctx)
 {
     struct worker *w = ctx;
@@ -199,7 +209,8 @@ static void on_server_stopped(void *ctx)
 static void stop(void *arg)
 {
     struct worker *w = arg;
-    server_stop(w->server, on_server_stopped, w);
+    if (!w->is_ending) /* it may lie in the loop when that is killed, and run when that is freed */
+        server_stop(w->server, on_server_stopped, w);
 }
 
 void worker_stop(struct worker *w)
@@ -216,7 +227,8 @@ void worker_kill(struct worker *w)
 
 struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port,
                              struct snapshot *snapshot, struct metrics *metrics,
-                             struct capture_writer *capture, struct log *log, struct error *err)
+                             struct capture_writer *capture, struct log *log,
+                             struct notices *notices, struct error *err)
 {
     const struct config *c = snapshot->config;
     struct worker *w = calloc(1, sizeof(*w));
@@ -230,6 +242,7 @@ struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port,
     w->shard = metrics_shard(metrics, id);
     w->capture = capture;
     w->log = log;
+    w->notices = notices;
     w->gunzip = gunzip_create();
     w->gzip = gzip_create();
     w->loop = loop_create(err);

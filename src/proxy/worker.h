@@ -10,6 +10,7 @@
 #include "proxy/net/gunzip.h"
 #include "proxy/net/gzip.h"
 #include "proxy/net/server.h"
+#include "proxy/notices.h"
 #include "proxy/snapshot.h"
 #include "proxy/text.h"
 
@@ -31,6 +32,7 @@ struct worker {
     struct metrics_shard *shard;
     struct capture_writer *capture; /* or NULL */
     struct log *log;
+    struct notices *notices;
     struct gunzip *gunzip;
     struct gzip *gzip;
     struct trace_gate trace_gate;
@@ -48,7 +50,8 @@ struct worker {
  * worker_run. */
 struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port,
                              struct snapshot *snapshot, struct metrics *metrics,
-                             struct capture_writer *capture, struct log *log, struct error *err);
+                             struct capture_writer *capture, struct log *log,
+                             struct notices *notices, struct error *err);
 void worker_run(struct worker *w); /* the thread's body; returns after worker_stop has drained */
 void worker_destroy(struct worker *w); /* after worker_run has returned */
 

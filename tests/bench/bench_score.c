@@ -50,7 +50,7 @@ static struct network *make_network(uint32_t hidden1, uint32_t hidden2)
         snprintf(features[f].name, sizeof(features[f].name), "f%u", f);
     }
     features[3].values = DSPS + VALUE_FIRST;
-    struct network_shape s = {features, FEATURES, 3, DSPS, 6, hidden1, hidden2};
+    struct network_shape s = {features, FEATURES, 3, DSPS, 6, hidden1, hidden2, true};
     return network_create(&s, 1);
 }
 

@@ -273,6 +273,15 @@ def bid_request(request_id="r1", floor=None, **fields):
                  "device": {"ua": "x", "ip": "192.0.2.1"}, "tmax": 500}, **fields)
 
 
+# For tests in which time decides nothing: a machine under load answers late. Use with patient(...).
+PATIENT = {"auction": {"timeout_ms": 8000}, "defaults": {"timeout_ms": 7000}}
+
+
+def patient(request_id="r1", floor=None, **fields):
+    """A bid request that leaves the DSPs all the time they may need."""
+    return bid_request(request_id, floor, **{"tmax": 8000, **fields})
+
+
 class Proxy:
     """bidsieve serve with a config written to the test's folder."""
 

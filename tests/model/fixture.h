@@ -35,7 +35,8 @@ static inline struct network_shape fixture_shape(struct network_feature features
                                   .n_dsps = n_dsps,
                                   .n_numeric = 3,
                                   .hidden1 = hidden1,
-                                  .hidden2 = hidden2};
+                                  .hidden2 = hidden2,
+                                  .gated = true};
 }
 
 /* Every parameter random, the biases and wide tables too. */
@@ -53,6 +54,8 @@ static inline struct network *fixture_network(uint32_t n_dsps, uint32_t hidden1,
         for (uint32_t i = 0; n->wide[f] != NULL && i < features[f].values * n_dsps; i++)
             n->wide[f][i] = (float)(0.3 * prng_normal(&g));
     }
+    for (uint32_t i = 0; i < n_dsps * hidden1; i++)
+        n->gate[i] = (float)(0.5 * prng_normal(&g));
     for (uint32_t i = 0; i < hidden1; i++)
         n->hidden1_bias[i] = (float)(0.2 * prng_normal(&g));
     for (uint32_t i = 0; i < hidden2; i++)
@@ -86,7 +89,10 @@ static inline double fixture_logit(const struct network *n, const uint32_t *slot
     uint32_t inputs = network_shape_inputs(s);
     double *input = calloc(inputs + s->hidden1 + s->hidden2, sizeof(double));
     double *h1 = input + inputs, *h2 = h1 + s->hidden1, *at = input, wide = 0;
-    uint32_t dsp_row = VALUE_FIRST + dsp;
+    uint32_t dsp_row = VALUE_FIRST + dsp, own_from = 0, own_to;
+    for (uint32_t f = 0; f < s->dsp_feature; f++)
+        own_from += s->features[f].dim;
+    own_to = own_from + s->features[s->dsp_feature].dim;
     for (uint32_t f = 0; f < s->n_features; f++) {
         const struct network_feature *feature = &s->features[f];
         const uint32_t *values = f == s->dsp_feature ? &dsp_row : slots;
@@ -108,9 +114,12 @@ static inline double fixture_logit(const struct network *n, const uint32_t *slot
     for (uint32_t i = 0; i < s->n_numeric; i++)
         at[i] = numeric[i];
     for (uint32_t j = 0; j < s->hidden1; j++) {
-        h1[j] = n->hidden1_bias[j];
-        for (uint32_t i = 0; i < inputs; i++)
-            h1[j] += (double)n->hidden1_weight[j * inputs + i] * input[i];
+        double base = 0, own = n->hidden1_bias[j];
+        for (uint32_t i = 0; i < inputs; i++) {
+            double part = (double)n->hidden1_weight[j * inputs + i] * input[i];
+            *(i >= own_from && i < own_to ? &own : &base) += part;
+        }
+        h1[j] = base * (1 + (n->gate != NULL ? (double)n->gate[dsp * s->hidden1 + j] : 0)) + own;
         h1[j] = h1[j] > 0 ? h1[j] : 0;
     }
     double o[2] = {n->output_bias[0], n->output_bias[1]};

@@ -80,7 +80,7 @@ static inline void synthetic_init(struct synthetic *w, uint32_t n_dsps, uint32_t
     }
     w->n_dsps = n_dsps;
     w->n_campaigns = n_campaigns;
-    w->shape = (struct network_shape){w->features, 7 + noise, 0, n_dsps, 2, hidden1, hidden2};
+    w->shape = (struct network_shape){w->features, 7 + noise, 0, n_dsps, 2, hidden1, hidden2, true};
     w->campaigns = calloc(n_dsps * n_campaigns, sizeof(*w->campaigns));
     for (uint32_t i = 0; i < n_dsps * n_campaigns; i++) {
         struct synthetic_campaign *c = &w->campaigns[i];

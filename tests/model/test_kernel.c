@@ -45,6 +45,15 @@ static void test_vectors_equal_scalar(void **state)
                 for (size_t i = 0; i < n; i++)
                     plain[offset + i] = fmaxf(0, a[other + i] + b[offset + i]);
                 check("relu_sum", kernels[k], n, offset, mine, plain, ROOM);
+                kernels[k]->add_product(mine + offset, a + other, b + offset, n);
+                for (size_t i = 0; i < n; i++)
+                    plain[offset + i] += a[other + i] * b[offset + i];
+                check("add_product", kernels[k], n, offset, mine, plain, ROOM);
+                kernels[k]->relu_gated(mine + offset, mine + offset, a + other, b + offset, n);
+                for (size_t i = 0; i < n; i++)
+                    plain[offset + i] =
+                        fmaxf(0, plain[offset + i] * (1 + a[other + i]) + b[offset + i]);
+                check("relu_gated", kernels[k], n, offset, mine, plain, ROOM);
                 kernels[k]->gate(mine + offset, mine + offset, b + other, 1.5f, n);
                 for (size_t i = 0; i < n; i++)
                     plain[offset + i] = plain[offset + i] > 0 ? 1.5f * b[other + i] : 0;

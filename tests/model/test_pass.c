@@ -111,11 +111,14 @@ static void test_gradients_equal_numeric_differences(void **state)
         for (size_t i = 0; i < sizeof(dense) / sizeof(dense[0]); i++)
             check_tensor(&x, dense[i].name, dense[i].tensor, dense[i].size,
                          g->dense + (dense[i].tensor - n->block), scale);
-        for (size_t i = 0; i < g->n_tables; i++)
-            if (g->tables[i].rows > 0)
-                check_table(&x,
-                            n->tensor_names[i < g->n_tables / 2 ? 2 * i : 2 * i - g->n_tables + 1],
-                            &g->tables[i], scale);
+        for (size_t i = 0; i < s->n_features; i++) {
+            const struct gradient_table *wide = &g->tables[s->n_features + i];
+            check_table(&x, n->tensor_names[2 * i], &g->tables[i], scale);
+            if (wide->rows > 0)
+                check_table(&x, n->tensor_names[2 * i + 1], wide, scale);
+        }
+        assert_int_equal(g->n_tables, 2 * s->n_features + 1);
+        check_table(&x, "gate.dsp", &g->tables[g->n_tables - 1], scale);
         pass_destroy(p);
         gradient_destroy(g);
         network_destroy(n);

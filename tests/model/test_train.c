@@ -204,7 +204,7 @@ static void test_train_weights_undo_the_sampling(void **state)
     enum { N = 40000 };
     struct network_feature features[] = {{"dsp", VALUE_FIRST + 1, 2, 1, false},
                                          {"kind", VALUE_FIRST + 1, 2, 1, false}};
-    struct network_shape s = {features, 2, 0, 1, 0, 8, 4};
+    struct network_shape s = {features, 2, 0, 1, 0, 8, 4, false};
     uint32_t *slots = malloc(N * sizeof(*slots)), *request = malloc(N * sizeof(*request));
     uint16_t *dsp = calloc(N, sizeof(*dsp));
     uint8_t *label = malloc(N);

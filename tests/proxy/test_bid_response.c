@@ -86,7 +86,7 @@ static void test_what_a_bid_must_have(void **state)
         {NULL, "", NULL, "\"id\":\"b\",\"impid\":\"1\",\"price\":1,\"adm\":{}", BID_NO_MARKUP},
         {NULL, "", NULL, "\"id\":\"b\",\"impid\":\"1\",\"price\":1,\"nurl\":\"u\"", BID_VALID},
         {NULL, "", NULL, "\"id\":\"b\",\"impid\":\"1\",\"price\":1,\"nurl\":\"u\",\"mtype\":4",
-         BID_NO_MARKUP},
+         BID_BAD_MEDIA},
         {IMP("\"native\":{\"request\":\"{\\\"assets\\\":[{\\\"id\\\":1,\\\"title\\\":{\\\"len\\\":"
              "9}"
              "}]}\"}"),
@@ -197,6 +197,22 @@ static void test_creatives(void **state)
         {IMP("\"instl\":1,\"banner\":{\"w\":320,\"h\":480}"), "", NULL, S("300", "250"), BID_VALID},
         {IMP("\"instl\":1,\"banner\":{\"w\":320,\"h\":480}"), "", NULL, S("300", "600"),
          BID_BAD_SIZE},
+        /* media */
+        {MULTI, "", NULL, B ",\"mtype\":1", BID_VALID},
+        {MULTI, "", NULL, B ",\"mtype\":2", BID_VALID},
+        {MULTI, "", NULL, B ",\"mtype\":3", BID_BAD_MEDIA},
+        {MULTI, "", NULL, B ",\"mtype\":4", BID_BAD_MEDIA},
+        {MULTI, "", NULL, B ",\"mtype\":5", BID_BAD_MEDIA},
+        {MULTI, "", NULL, B ",\"mtype\":499", BID_BAD_MEDIA},
+        {MULTI, "", NULL, B ",\"mtype\":500", BID_VALID},
+        {MULTI, "", NULL, B ",\"mtype\":0", BID_VALID},
+        {MULTI, "", NULL, B ",\"mtype\":-1", BID_VALID},
+        {MULTI, "", NULL, B ",\"mtype\":null", BID_VALID},
+        {MULTI, "", NULL, B ",\"mtype\":\"3\"", BID_VALID},
+        {FORMATS, "", NULL, B ",\"mtype\":2", BID_BAD_MEDIA},
+        {MULTI, "", NULL, S("300", "250") ",\"mtype\":1", BID_VALID},
+        {MULTI, "", NULL, S("640", "480") ",\"mtype\":1", BID_BAD_SIZE},
+        {MULTI, "", NULL, S("1", "1") ",\"mtype\":2", BID_VALID},
         /* advertisers */
         {BADV, "", NULL, B ",\"adomain\":[\"good.com\"]", BID_VALID},
         {BADV, "", NULL, B ",\"adomain\":[\"bad.com\"]", BID_BLOCKED_DOMAIN},

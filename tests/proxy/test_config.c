@@ -435,6 +435,7 @@ static const struct bounds {
     {"limits.body_bytes_max", "1024", "1023", "67108864", "67108865", ""},
     {"limits.imps_max", "1", "0", "1000", "1001", ""},
     {"limits.in_flight_max", "1", "0", "1000000", "1000001", ""},
+    {"debug.rate_max", "0", "-0.5", "1000", "1000.5", ""},
     {"limits.response_bytes_max", "1024", "1023", "67108864", "67108865", ""},
     {"shutdown_timeout_ms", "0", "-1", "600000", "600001", ""},
     {"dsps.recall_target", "1e-9", "0", "1", "1.5", ""},
@@ -543,6 +544,9 @@ static void test_load_defaults_of_process(void **state)
     assert_int_equal(c->limits.imps_max, 100);
     assert_int_equal(c->limits.in_flight_max, 10000);
     assert_int_equal(c->limits.response_bytes_max, 1 << 20);
+    assert_false(c->auction.deals_first || c->auction.fire_notices || c->loss_notices);
+    assert_null(c->debug.token);
+    assert_true(c->debug.rate_max == 10);
     assert_int_equal(c->log.level, LOG_INFO);
     assert_false(c->log.json);
     assert_null(c->log.access_file);

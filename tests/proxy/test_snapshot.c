@@ -201,6 +201,23 @@ static void test_build_model(void **state)
     assert_memory_equal(err.text, "config.json: model.file: cut.safetensors: ", 42);
 }
 
+/* Reading authorities is slow: once for all DSPs that name the same, and only for those that verify
+ * somebody. */
+static void test_build_trusts(void **state)
+{
+    struct snapshot *s = build("{'dsps':[{'name':'a','url':'HTTPS://a/'},"
+                               "{'name':'b','url':'http://b/'},{'name':'c','url':'https://c/'},"
+                               "{'name':'d','url':'https://d/','tls':{'verify':false}},"
+                               "{'name':'e','url':'https://e/','enabled':false}]}");
+    const struct config_dsp *dsps = s->config->dsps;
+    assert_non_null(dsps[0].tls_trust);
+    assert_null(dsps[1].tls_trust);
+    assert_ptr_equal(dsps[2].tls_trust, dsps[0].tls_trust);
+    assert_null(dsps[3].tls_trust);
+    assert_null(dsps[4].tls_trust);
+    snapshot_release(s);
+}
+
 static void test_stale_at(void **state)
 {
     assert_int_equal(snapshot_stale_at_ms(1000, 72), 1000 + 72 * 3600 * 1000);
@@ -208,6 +225,7 @@ static void test_stale_at(void **state)
     assert_int_equal(snapshot_stale_at_ms(1763760000000, 87600), 1763760000000 + 315360000000);
     assert_int_equal(snapshot_stale_at_ms(1000, 0), INT64_MAX);
     assert_int_equal(snapshot_stale_at_ms(-1, 72), INT64_MAX);
+    assert_int_equal(snapshot_stale_at_ms(INT64_MAX - 5, 72), INT64_MAX);
 }
 
 /* ---- references ---- */
@@ -241,7 +259,8 @@ int main(void)
         cmocka_unit_test(test_build_faults),       cmocka_unit_test(test_build),
         cmocka_unit_test(test_build_without_dsps), cmocka_unit_test(test_build_filter_decides),
         cmocka_unit_test(test_build_geo),          cmocka_unit_test(test_build_model),
-        cmocka_unit_test(test_stale_at),           cmocka_unit_test(test_references),
+        cmocka_unit_test(test_build_trusts),       cmocka_unit_test(test_stale_at),
+        cmocka_unit_test(test_references),
     };
     return cmocka_run_group_tests(tests, files_enter, files_leave);
 }

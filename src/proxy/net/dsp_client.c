@@ -13,7 +13,8 @@ struct dsp_call *dsp_client_call(struct dsp_client *c, struct payload *p, struct
                                  struct bytes extra_headers, dsp_call_cb cb, void *ctx)
 {
     assert(!c->is_destroyed && insert.len <= INSERT_BYTES_MAX &&
-           extra_headers.len <= EXTRA_BYTES_MAX);
+           extra_headers.len <= EXTRA_BYTES_MAX &&
+           (!p->is_request || insert.len + extra_headers.len == 0));
     struct dsp_call *call = pool_call_take(c);
     call->client = c;
     call->payload = payload_acquire(p);
@@ -81,6 +82,17 @@ int dsp_url_check(const char *url, struct error *err)
     return url_parse(url, &parsed, err);
 }
 
+static struct tls_client *create_tls(const char *host, const struct dsp_client_options *o,
+                                     struct error *err)
+{
+    if (!o->tls_verify || o->tls_trust != NULL)
+        return tls_client_create(host, o->tls_verify ? o->tls_trust : NULL, err);
+    struct tls_trust *own = tls_trust_load(o->tls_ca_file, err);
+    struct tls_client *tls = own != NULL ? tls_client_create(host, own, err) : NULL;
+    tls_trust_destroy(own);
+    return tls;
+}
+
 struct dsp_client *dsp_client_create(struct loop *l, const struct dsp_client_options *o,
                                      struct error *err)
 {
@@ -91,8 +103,7 @@ struct dsp_client *dsp_client_create(struct loop *l, const struct dsp_client_opt
     }
     if (url_parse(o->url, &c->url, err) != 0 ||
         (c->head = request_head(&c->url, o->headers, &c->head_len, err)) == NULL ||
-        (c->url.is_tls &&
-         (c->tls = tls_client_create(c->url.host, o->tls_verify, o->tls_ca_file, err)) == NULL)) {
+        (c->url.is_tls && (c->tls = create_tls(c->url.host, o, err)) == NULL)) {
         free(c->head);
         free(c);
         return NULL;

@@ -12,6 +12,7 @@
 #include "bytes.h"
 #include "error.h"
 #include "proxy/net/loop.h"
+#include "proxy/net/tls_trust.h"
 
 struct dsp_client_options {
     const char *url; /* http://host[:port]/path?query, or https:// */
@@ -27,6 +28,7 @@ struct dsp_client_options {
                                 take turns */
     bool tls_verify;         /* certificate chain and host name; https only */
     const char *tls_ca_file; /* NULL = the system's */
+    const struct tls_trust *tls_trust; /* loaded before, instead of tls_ca_file; NULL = load that */
 };
 void dsp_client_options_default(struct dsp_client_options *o);
 
@@ -43,6 +45,9 @@ int dsp_url_check(const char *url, struct error *err); /* what create would say 
  * thread-safe. */
 struct payload;
 struct payload *payload_create(struct bytes before, struct bytes after); /* one reference */
+/* A whole request, its head and framing included, that the calls with it send as it is: insert and
+ * extra headers must be empty then, and the client's URL and headers are only where it goes. */
+struct payload *payload_create_request(struct bytes request);
 void payload_release(struct payload *p);
 
 enum dsp_result {

@@ -241,17 +241,22 @@ static void send_request(struct connection *k, struct dsp_call *call)
     k->has_answer_begun = false;
     k->input_len = 0;
     answer_begin(&k->answer, c->head_bytes_max, c->body_bytes_max);
-    char *at = k->out + c->head_len;
-    memcpy(at, call->extra, call->extra_len);
-    at += call->extra_len;
-    at += snprintf(at, FRAMING_BYTES_MAX, "Content-Length: %zu\r\n\r\n",
-                   p->before_len + call->insert_len + p->after_len);
-    memcpy(at, call->insert, call->insert_len);
-    struct iovec pieces[4] = {{k->out, (size_t)(at - k->out)},
-                              {p->data, p->before_len},
-                              {at, call->insert_len},
-                              {p->data + p->before_len, p->after_len}};
-    switch (stream_write(&k->stream, pieces, 4)) {
+    struct iovec pieces[4] = {{p->data, p->before_len}};
+    uint32_t n = 1;
+    if (!p->is_request) {
+        char *at = k->out + c->head_len;
+        memcpy(at, call->extra, call->extra_len);
+        at += call->extra_len;
+        at += snprintf(at, FRAMING_BYTES_MAX, "Content-Length: %zu\r\n\r\n",
+                       p->before_len + call->insert_len + p->after_len);
+        memcpy(at, call->insert, call->insert_len);
+        pieces[0] = (struct iovec){k->out, (size_t)(at - k->out)};
+        pieces[1] = (struct iovec){p->data, p->before_len};
+        pieces[2] = (struct iovec){at, call->insert_len};
+        pieces[3] = (struct iovec){p->data + p->before_len, p->after_len};
+        n = 4;
+    }
+    switch (stream_write(&k->stream, pieces, n)) {
     case STREAM_WRITTEN:
         break;
     case STREAM_PENDING:

@@ -17,6 +17,13 @@ struct payload *payload_create(struct bytes before, struct bytes after)
     return p;
 }
 
+struct payload *payload_create_request(struct bytes request)
+{
+    struct payload *p = payload_create(request, (struct bytes){NULL, 0});
+    p->is_request = true;
+    return p;
+}
+
 struct payload *payload_acquire(struct payload *p)
 {
     p->references++;

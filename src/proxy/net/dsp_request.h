@@ -9,6 +9,7 @@
 /* Its contract stands in dsp_client.h. */
 struct payload {
     uint32_t references;
+    bool is_request; /* before is all that is sent */
     size_t before_len, after_len;
     char data[];
 };

@@ -72,6 +72,11 @@ uint64_t loop_turn_us(struct loop *l)
     return l->turn_us;
 }
 
+uint64_t loop_turn_age_us(const struct loop *l)
+{
+    return l->is_turning && l->turn_us != 0 ? loop_now_us() - l->turn_us : 0;
+}
+
 void loop_hold(struct loop *l)
 {
     l->holds++;

@@ -45,4 +45,8 @@ void timer_clear(struct loop *l, struct timer *t);
  * event-loop lag. */
 uint64_t loop_lag_us_max(struct loop *l);
 
+/* How long this turn has been calling back already; 0 outside of one. Meanwhile nothing else is
+ * read, and no timer fires. */
+uint64_t loop_turn_age_us(const struct loop *l);
+
 #endif

@@ -8,12 +8,45 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct tls_trust {
+    X509_STORE *store;
+};
+
 struct tls_client {
     SSL_CTX *context;
     SSL_SESSION *session; /* the newest, or NULL */
     bool verify, is_literal;
     char host[];
 };
+
+struct tls_trust *tls_trust_load(const char *ca_file, struct error *err)
+{
+    struct tls_trust *t = calloc(1, sizeof(*t));
+    if (t == NULL || (t->store = X509_STORE_new()) == NULL) {
+        free(t);
+        error_set(err, "TLS: out of memory");
+        return NULL;
+    }
+    if ((ca_file != NULL ? X509_STORE_load_file(t->store, ca_file)
+                         : X509_STORE_set_default_paths(t->store)) != 1) {
+        char reason[256];
+        ERR_error_string_n(ERR_peek_last_error(), reason, sizeof(reason));
+        ERR_clear_error();
+        error_set(err, "TLS certificate authorities %s: %s",
+                  ca_file != NULL ? ca_file : "of the system", reason);
+        tls_trust_destroy(t);
+        return NULL;
+    }
+    return t;
+}
+
+void tls_trust_destroy(struct tls_trust *t)
+{
+    if (t == NULL)
+        return;
+    X509_STORE_free(t->store);
+    free(t);
+}
 
 /* Returning 1 takes over the reference. */
 static int on_new_session(SSL *ssl, SSL_SESSION *session)
@@ -26,7 +59,7 @@ static int on_new_session(SSL *ssl, SSL_SESSION *session)
     return 1;
 }
 
-struct tls_client *tls_client_create(const char *host, bool verify, const char *ca_file,
+struct tls_client *tls_client_create(const char *host, const struct tls_trust *trust,
                                      struct error *err)
 {
     size_t size = strlen(host) + 1;
@@ -38,7 +71,7 @@ struct tls_client *tls_client_create(const char *host, bool verify, const char *
     }
     unsigned char binary[sizeof(struct in6_addr)];
     memcpy(t->host, host, size);
-    t->verify = verify;
+    t->verify = trust != NULL;
     t->is_literal = inet_pton(AF_INET, host, binary) == 1 || inet_pton(AF_INET6, host, binary) == 1;
     SSL_CTX_set_min_proto_version(t->context, TLS1_2_VERSION);
     SSL_CTX_set_options(t->context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
@@ -50,17 +83,9 @@ struct tls_client *tls_client_create(const char *host, bool verify, const char *
                                    SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
     SSL_CTX_sess_set_new_cb(t->context, on_new_session);
     SSL_CTX_set_app_data(t->context, t);
-    SSL_CTX_set_verify(t->context, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
-    if (verify && (ca_file != NULL ? SSL_CTX_load_verify_file(t->context, ca_file)
-                                   : SSL_CTX_set_default_verify_paths(t->context)) != 1) {
-        char reason[256];
-        ERR_error_string_n(ERR_peek_last_error(), reason, sizeof(reason));
-        ERR_clear_error();
-        error_set(err, "TLS certificate authorities %s: %s",
-                  ca_file != NULL ? ca_file : "of the system", reason);
-        tls_client_destroy(t);
-        return NULL;
-    }
+    SSL_CTX_set_verify(t->context, t->verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    if (t->verify)
+        SSL_CTX_set1_cert_store(t->context, trust->store);
     return t;
 }
 

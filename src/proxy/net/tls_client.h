@@ -6,11 +6,11 @@
 #include <openssl/ssl.h>
 #include <stdbool.h>
 
-#include "error.h"
+#include "proxy/net/tls_trust.h"
 
 struct tls_client;
-/* host is a name or a literal address. ca_file NULL = the system's. */
-struct tls_client *tls_client_create(const char *host, bool verify, const char *ca_file,
+/* host is a name or a literal address. trust NULL: nobody is verified. */
+struct tls_client *tls_client_create(const char *host, const struct tls_trust *trust,
                                      struct error *err);
 void tls_client_destroy(struct tls_client *t); /* connections may outlive it */
 

@@ -304,6 +304,32 @@ static int open_descriptors(void)
     return n;
 }
 
+struct age {
+    struct loop *loop;
+    uint64_t before_us, after_us;
+};
+
+static void on_age(void *ctx)
+{
+    struct age *a = ctx;
+    a->before_us = loop_turn_age_us(a->loop);
+    for (uint64_t until_us = loop_now_us() + 3000; loop_now_us() < until_us;)
+        ;
+    a->after_us = loop_turn_age_us(a->loop);
+    loop_stop(a->loop);
+}
+
+static void test_turn_age(void **state)
+{
+    struct age a = {.loop = new_loop()};
+    assert_int_equal(loop_turn_age_us(a.loop), 0);
+    loop_post(a.loop, on_age, &a);
+    loop_run(a.loop);
+    assert_true(a.after_us >= a.before_us + 3000);
+    assert_int_equal(loop_turn_age_us(a.loop), 0);
+    loop_destroy(a.loop);
+}
+
 static void test_destroy_leaves_no_descriptor(void **state)
 {
     int before = open_descriptors();
@@ -323,6 +349,7 @@ int main(void)
         cmocka_unit_test(test_run_survives_signals),
         cmocka_unit_test(test_stop_from_another_thread_and_run_again),
         cmocka_unit_test(test_lag_counts_callbacks_not_waiting),
+        cmocka_unit_test(test_turn_age),
         cmocka_unit_test(test_destroy_leaves_no_descriptor),
     };
     return cmocka_run_group_tests_name("loop", tests, NULL, NULL);

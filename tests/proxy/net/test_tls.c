@@ -133,6 +133,37 @@ static void test_verification(void **state)
     }
 }
 
+/* Loaded once and given to each client, which needs it no longer than it takes to make it. */
+static void test_trust_is_shared(void **state)
+{
+    struct error err = {""};
+    assert_null(tls_trust_load("/does/not/exist.pem", &err));
+    assert_non_null(strstr(err.text, "/does/not/exist.pem"));
+    tls_trust_destroy(NULL);
+    static const char *const authorities[] = {"authority", "self_signed"};
+    for (int i = 0; i < 2; i++) {
+        char *ca = certificate_path(&certs, authorities[i], "crt");
+        struct tls_trust *trust = tls_trust_load(ca, &err);
+        assert_non_null(trust);
+        struct pair p;
+        char url[64];
+        pair_open(&p, "good", "localhost", true, "authority");
+        snprintf(url, sizeof(url), "https://localhost:%u/bid", server_port(p.server));
+        dsp_client_destroy(p.client);
+        struct dsp_client_options o;
+        dsp_client_options_default(&o);
+        o.url = url;
+        o.tls_ca_file = "/does/not/exist.pem"; /* never looked at */
+        o.tls_trust = trust;
+        p.client = dsp_client_create(p.loop, &o, &err);
+        assert_non_null(p.client);
+        tls_trust_destroy(trust);
+        assert_int_equal(pair_call(&p, 3), i == 0 ? DSP_CALL_OK : DSP_CALL_CONNECT_FAILED);
+        pair_close(&p);
+        free(ca);
+    }
+}
+
 /* One handshake for many calls; bodies of many records both ways. */
 static void test_connections_survive_and_carry_much(void **state)
 {
@@ -232,6 +263,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verification),
+        cmocka_unit_test(test_trust_is_shared),
         cmocka_unit_test(test_connections_survive_and_carry_much),
         cmocka_unit_test(test_peers_that_speak_no_tls),
         cmocka_unit_test(test_server_refuses_bad_files),
