@@ -8,10 +8,15 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <maxminddb.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "filter/country.h"
 #include "filter/digits.h"
@@ -22,6 +27,32 @@ struct geo {
     MMDB_s db;
 };
 
+/* libmaxminddb maps the file; one that is written over in place (cp, rsync --inplace) would change
+ * under the lookups, and end the process with SIGBUS when it is cut. So a copy in memory is mapped.
+ * -1: errno says why. */
+static int copy_to_memory(const char *path)
+{
+    int in = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), out = -1, code = 0;
+    struct stat st;
+    if (in < 0)
+        return -1;
+    if (fstat(in, &st) != 0 || !S_ISREG(st.st_mode)) {
+        code = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+    } else if ((out = memfd_create("geo", MFD_CLOEXEC)) < 0) {
+        code = errno;
+    } else {
+        ssize_t n;
+        while ((n = sendfile(out, in, NULL, 1 << 24)) > 0 || (n < 0 && errno == EINTR))
+            ;
+        code = n < 0 ? errno : 0;
+    }
+    close(in);
+    if (code != 0 && out >= 0)
+        close(out);
+    errno = code;
+    return code == 0 ? out : -1;
+}
+
 struct geo *geo_open(const char *path, struct error *err)
 {
     struct geo *g = calloc(1, sizeof(*g));
@@ -29,7 +60,15 @@ struct geo *geo_open(const char *path, struct error *err)
         error_set(err, "%s: out of memory", path);
         return NULL;
     }
-    int status = MMDB_open(path, MMDB_MODE_MMAP, &g->db);
+    char copy[32];
+    int fd = copy_to_memory(path), status = MMDB_FILE_OPEN_ERROR;
+    if (fd >= 0) {
+        snprintf(copy, sizeof(copy), "/proc/self/fd/%d", fd);
+        status = MMDB_open(copy, MMDB_MODE_MMAP, &g->db);
+        int code = errno;
+        close(fd);
+        errno = code;
+    }
     if (status != MMDB_SUCCESS) {
         const char *why =
             status == MMDB_IO_ERROR || status == MMDB_FILE_OPEN_ERROR ? strerror(errno) : "";

@@ -107,12 +107,13 @@ static void status(struct admin *a, struct exchange *e)
                       "records", (json_int_t)c.records, "dropped", (json_int_t)c.dropped,
                       "write_errors", (json_int_t)c.write_errors, "last_error", c.last_error);
     }
-    respond_json(e, 200,
-                 json_pack("{s:s,s:s,s:I,s:I,s:i,s:b,s:o,s:o,s:o,s:o}", "version", BIDSIEVE_VERSION,
-                           "config", p->config_path, "generation", (json_int_t)s->generation,
-                           "uptime_ms", (json_int_t)(wall_ms() - p->started_ms), "loops",
-                           (int)p->n_workers, "stopping", p->stopping, "last_reload", reload,
-                           "model", model_status(s), "capture", capture, "dsps", dsps));
+    respond_json(
+        e, 200,
+        json_pack("{s:s,s:s,s:I,s:I,s:i,s:b,s:b,s:o,s:o,s:o,s:o}", "version", BIDSIEVE_VERSION,
+                  "config", p->config_path, "generation", (json_int_t)s->generation, "uptime_ms",
+                  (json_int_t)((loop_now_us() - p->started_us) / 1000), "loops", (int)p->n_workers,
+                  "stopping", p->stopping, "restart_needed", p->restart_needed, "last_reload",
+                  reload, "model", model_status(s), "capture", capture, "dsps", dsps));
 }
 
 /* ---- the rest ---- */

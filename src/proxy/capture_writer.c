@@ -444,10 +444,24 @@ static struct block *write_blocks(struct capture_writer *w, struct block *first,
     return b;
 }
 
+/* Somebody cleaned up: what we write would go nowhere until the segment ends, and nobody would be
+ * told. */
+static bool segment_was_deleted(struct capture_writer *w)
+{
+    struct stat st;
+    return w->segment.fd >= 0 && fstat(w->segment.fd, &st) == 0 && st.st_nlink == 0;
+}
+
 static void keep_time(struct capture_writer *w, bool at_once)
 {
     struct segment *s = &w->segment;
     uint64_t now = now_ms();
+    if (segment_was_deleted(w)) {
+        fail(w, "write on, it was deleted", s->path, ENOENT);
+        w->retry_ms = 0; /* the next one is tried at once */
+        count(w, 0, s->lines_unsynced, 0);
+        segment_forget(w);
+    }
     if (s->fd < 0)
         return;
     if (now - s->opened_ms >= (uint64_t)w->options.segment_seconds_max * 1000)

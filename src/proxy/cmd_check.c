@@ -28,7 +28,8 @@ int cmd_check(int argc, char **argv)
             "lists.",
         .usage = "--config FILE",
         .epilogue =
-            "Exit status 0: serve would take it. 1: one line says what is wrong, and where.",
+            "Exit status 0: serve would take it, if it can listen there and write to the capture "
+            "folder, which\nonly serve tries. 1: one line says what is wrong, and where.",
         .options = options,
         .n_options = sizeof(options) / sizeof(options[0]),
     };
@@ -40,7 +41,11 @@ int cmd_check(int argc, char **argv)
     struct snapshot *s = snapshot_build(path, 1, &err);
     if (s == NULL)
         return cli_fail("check", "%s", err.text);
-    printf("%s: sound: %u DSPs, model %s, geo database %s\n", path, s->config->n_dsps,
+    uint32_t n = 0;
+    for (uint32_t d = 0; d < s->config->n_dsps; d++)
+        n += s->config->dsps[d].enabled;
+    printf("%s: sound: %u DSP%s%s, model %s, geo database %s\n", path, n, n == 1 ? "" : "s",
+           n == 0 ? " enabled (every request is answered with no bid)" : "",
            s->model != NULL ? predictor_info(s->model)->version : "none (every call is sent)",
            s->geo != NULL ? s->config->geo.database : "none");
     snapshot_release(s);

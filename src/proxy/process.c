@@ -3,6 +3,7 @@
  * state here belongs to the admin thread. */
 #include "proxy/process.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -37,6 +38,30 @@ static int64_t wall_ms(void)
 
 static void start_reload(struct process *p);
 
+/* What a reload cannot change, as a text to compare. */
+static char *restart_settings(const struct config *c)
+{
+    char *text = NULL;
+    const char *certificate = c->listen.tls_certificate, *key = c->listen.tls_key;
+    if (asprintf(&text, "%s %u %u %s %s %u %u %u %s %u", c->listen.host, c->listen.port,
+                 c->listen.threads, certificate != NULL ? certificate : "", key != NULL ? key : "",
+                 c->listen.connections_max, c->listen.idle_timeout_ms, c->listen.write_timeout_ms,
+                 c->admin.host, c->admin.port) < 0)
+        abort();
+    return text;
+}
+
+static void check_restart_settings(struct process *p)
+{
+    char *now = restart_settings(p->snapshot->config);
+    p->restart_needed = strcmp(now, p->started_with) != 0;
+    free(now);
+    if (p->restart_needed)
+        log_write(p->log, LOG_WARN,
+                  "reload: listen and admin are as they were at the start; what the config says "
+                  "of them now holds from the next start");
+}
+
 static void end_reload(struct reload *r)
 {
     struct process *p = r->process;
@@ -69,6 +94,7 @@ static void complete_reload(struct reload *r)
     p->snapshot = r->built;
     if (r->old_capture != p->capture)
         capture_writer_destroy(r->old_capture);
+    check_restart_settings(p);
     end_reload(r);
 }
 
@@ -347,14 +373,24 @@ static int start_threads(struct process *p, struct error *err)
     return 0;
 }
 
+/* Those that we may use: a container may have fewer than the machine. */
+static uint32_t cores(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
+    if (n <= 0)
+        n = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > METRICS_SHARDS_MAX ? METRICS_SHARDS_MAX : (uint32_t)n;
+}
+
 static int create(struct process *p, struct error *err)
 {
     p->snapshot = snapshot_build(p->config_path, 1, err);
     if (p->snapshot == NULL)
         return -1;
     const struct config *c = p->snapshot->config;
-    p->n_workers =
-        c->listen.threads != 0 ? c->listen.threads : (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    p->started_with = restart_settings(c);
+    p->n_workers = c->listen.threads != 0 ? c->listen.threads : cores();
     p->workers = calloc(p->n_workers, sizeof(*p->workers));
     p->threads = calloc(p->n_workers, sizeof(*p->threads));
     p->loop = loop_create(err);
@@ -432,6 +468,7 @@ static void dispose(struct process *p)
     log_destroy(p->log);
     free(p->workers);
     free(p->threads);
+    free(p->started_with);
 }
 
 /* Many connections: as many descriptors as the system lets us have. */
@@ -446,7 +483,8 @@ static void raise_descriptor_limit(void)
 
 int process_serve(const char *config_path)
 {
-    struct process p = {.config_path = config_path, .started_ms = wall_ms(), .last_reload_ms = -1};
+    struct process p = {
+        .config_path = config_path, .started_us = loop_now_us(), .last_reload_ms = -1};
     struct error err = {""};
     pthread_t signal_thread;
     int status = 1;

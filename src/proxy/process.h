@@ -23,9 +23,12 @@ struct process {
     struct notices *notices;
     struct reload *reloads; /* waiting and under way, first in first out; admin thread */
     uint64_t reloads_ok, reloads_failed;
-    int64_t started_ms, last_reload_ms; /* -1 = none yet */
-    char last_reload_error[1024];       /* "" = it went well */
-    bool stopping, ended;               /* ended: the loops only run out */
+    uint64_t started_us;          /* loop_now_us: the wall clock may jump */
+    int64_t last_reload_ms;       /* -1 = none yet */
+    char last_reload_error[1024]; /* "" = it went well */
+    char *started_with;           /* the settings that hold until the next start, as text */
+    bool restart_needed;          /* a reload brought others */
+    bool stopping, ended;         /* ended: the loops only run out */
     struct timer stop_timer;
 };
 

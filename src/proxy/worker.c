@@ -54,6 +54,8 @@ static struct view *view_create(struct worker *w, struct snapshot *s, struct err
     v->snapshot = s;
     v->links = calloc(c->n_dsps + 1, sizeof(*v->links));
     v->scratch = filter_scratch_create(s->filter);
+    if (v->links == NULL || v->scratch == NULL)
+        abort();
     for (uint32_t d = 0; d < c->n_dsps; d++) {
         if (!c->dsps[d].enabled)
             continue;
@@ -67,10 +69,34 @@ static struct view *view_create(struct worker *w, struct snapshot *s, struct err
     return v;
 }
 
+/* What others read of this loop is published now and then: gauges that only the loop can tell. */
+static void publish(struct worker *w)
+{
+    metrics_set(&w->shard->in_flight, w->in_flight);
+    metrics_lag(w->shard, loop_lag_us_max(w->loop));
+    const struct config *c = w->view->snapshot->config;
+    for (uint32_t d = 0; d < c->n_dsps; d++) {
+        struct dsp_link *link = w->view->links[d];
+        if (link == NULL)
+            continue;
+        struct dsp_client_stats stats;
+        dsp_client_stats(link->client, &stats);
+        metrics_connections(w->shard, link->slot, &stats);
+    }
+}
+
 static void use_view(struct worker *w, struct view *v)
 {
+    static const struct dsp_client_stats none;
     struct view *old = w->view;
     w->view = v;
+    /* Those that stay are published again within a tick; those that went have no connections. */
+    for (uint32_t d = 0; old != NULL && d < old->snapshot->config->n_dsps; d++)
+        if (old->links[d] != NULL)
+            metrics_connections(w->shard, old->links[d]->slot, &none);
+    publish(w);
+    if (w->server != NULL)
+        server_limit_body(w->server, v->snapshot->config->limits.body_bytes_max);
     w->in_flight_max =
         (v->snapshot->config->limits.in_flight_max + w->n_workers - 1) / w->n_workers;
     view_release(old);
@@ -156,22 +182,6 @@ static void handle(void *ctx, struct exchange *e)
         worker_respond(w, e, 405, (struct bytes){NULL, 0}, 0, 0);
     else
         transaction_begin(w, e);
-}
-
-/* What others read of this loop is published now and then: gauges that only the loop can tell. */
-static void publish(struct worker *w)
-{
-    metrics_set(&w->shard->in_flight, w->in_flight);
-    metrics_lag(w->shard, loop_lag_us_max(w->loop));
-    const struct config *c = w->view->snapshot->config;
-    for (uint32_t d = 0; d < c->n_dsps; d++) {
-        struct dsp_link *link = w->view->links[d];
-        if (link == NULL)
-            continue;
-        struct dsp_client_stats stats;
-        dsp_client_stats(link->client, &stats);
-        metrics_connections(w->shard, link->slot, &stats);
-    }
 }
 
 static void tick(void *ctx)

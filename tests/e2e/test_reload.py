@@ -85,6 +85,48 @@ def test_reload_under_load_loses_nothing(t):
     assert proxy.status()["generation"] == reloads + 1
 
 
+def test_what_needs_a_restart_is_said(t):
+    proxy = t.proxy({"alpha": t.dsp(bidder(2.0))})
+    assert proxy.status()["restart_needed"] is False
+    port = proxy.config["listen"]["port"]
+    proxy.config["listen"]["port"] = port + 1
+    proxy.config["dsps"][0]["name"] = "renamed"
+    proxy.write()
+    assert proxy.admin("POST", "/reload").status == 200
+    status = proxy.status()
+    assert status["restart_needed"] is True and status["dsps"][0]["name"] == "renamed", status
+    assert "next start" in proxy.log(), proxy.log()
+    assert proxy.post(bid_request()).status == 200  # on the port it began with
+    proxy.config["listen"]["port"] = port
+    proxy.write()
+    assert proxy.admin("POST", "/reload").status == 200
+    assert proxy.status()["restart_needed"] is False
+
+
+def test_body_limit_applies(t):
+    proxy = t.proxy({"alpha": t.dsp()}, limits={"body_bytes_max": 2000})
+    large = bid_request(ext={"x": "y" * 3000})
+    assert proxy.post(large).status == 413
+    proxy.config["limits"]["body_bytes_max"] = 10000
+    proxy.write()
+    assert proxy.admin("POST", "/reload").status == 200
+    assert proxy.post(large).status == 204
+
+
+def test_gauges_of_a_dsp_that_went(t):
+    proxy = t.proxy({"alpha": t.dsp(), "bravo": t.dsp()}, listen={"threads": 1})
+
+    def open_connections(name):
+        return sum(n for key, n in proxy.metrics().items()
+                   if key.startswith("bidsieve_dsp_connections{") and f'"{name}"' in key)
+    proxy.post(bid_request())
+    wait_for(lambda: open_connections("alpha") == 1 and open_connections("bravo") == 1, "connections")
+    del proxy.config["dsps"][0]
+    proxy.write()
+    assert proxy.admin("POST", "/reload").status == 200
+    assert (open_connections("alpha"), open_connections("bravo")) == (0, 1)
+
+
 def test_timeout_change_applies(t):
     proxy = t.proxy({"late": t.dsp(bidder(2.0), delay=0.15)}, auction={"timeout_ms": 100})
     assert proxy.post(bid_request(floor=1.0)).status == 204

@@ -220,6 +220,32 @@ static void test_not_a_database(void **state)
     geo_close(NULL);
 }
 
+/* What is open is not the file any more: it may be cut while we look things up. */
+static void test_file_cut_while_open(void **state)
+{
+    char path[512];
+    if (fixture_corpus("mmdb/GeoLite2-City-Test.mmdb", path) == NULL)
+        return;
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    static char data[1 << 20];
+    size_t size = fread(data, 1, sizeof(data), file);
+    fclose(file);
+    char *copy = fixture_temporary(data, size);
+    struct error err;
+    struct geo *g = geo_open(copy, &err);
+    assert_non_null(g);
+    assert_int_equal(truncate(copy, 0), 0);
+    struct arena arena = {0};
+    struct geo_place place;
+    locate(g, "{\"ip\":\"81.2.69.160\"}", &arena, &place);
+    assert_bytes(place.city, "London", "city");
+    arena_dispose(&arena);
+    geo_close(g);
+    unlink(copy);
+    free(copy);
+}
+
 /* A good database cut short, and with bytes changed. */
 static void test_damaged_database(void **state)
 {
@@ -256,6 +282,7 @@ int main(void)
         cmocka_unit_test(test_locate_from_database),
         cmocka_unit_test(test_bad_databases),
         cmocka_unit_test(test_not_a_database),
+        cmocka_unit_test(test_file_cut_while_open),
         cmocka_unit_test(test_damaged_database),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

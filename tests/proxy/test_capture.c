@@ -1256,6 +1256,32 @@ static void test_capture_writer_survives_a_lost_directory(void **state)
     assert_int_equal(t.faults + t.torn, 0);
 }
 
+/* The open segment is deleted under the writer, with its folder: the next records have a new one at
+ * once, not when the old one's hour is over. */
+static void test_capture_writer_survives_a_deleted_segment(void **state)
+{
+    (void)state;
+    for (int compress = 0; compress < 2; compress++) {
+        char directory[512];
+        snprintf(directory, sizeof(directory), "%s/e%d", folder, compress);
+        struct capture_options o = options(compress == 1);
+        o.directory = directory;
+        struct capture_writer *w = writer(&o);
+        assert_true(append_record(w, 1, 0));
+        capture_flush(w);
+        remove_tree(directory);
+        capture_flush(w);
+        struct capture_stats stats;
+        capture_stats(w, &stats);
+        assert_int_equal(stats.write_errors, 1);
+        assert_non_null(strstr(stats.last_error, "deleted"));
+        assert_true(append_record(w, 2, 0));
+        capture_flush(w);
+        capture_writer_destroy(w);
+        assert_int_equal(read_all(directory).records, 1);
+    }
+}
+
 /* While the disk fails, what fits waits in the queue, and is there when it works again. */
 static void test_capture_writer_keeps_the_queue(void **state)
 {
@@ -1473,6 +1499,7 @@ int main(void)
         TEST(test_capture_writer_deletes_the_oldest),
         TEST(test_capture_writer_create_faults),
         TEST(test_capture_writer_survives_a_lost_directory),
+        TEST(test_capture_writer_survives_a_deleted_segment),
         TEST(test_capture_writer_keeps_the_queue),
         TEST(test_capture_writer_survives_a_full_disk),
         TEST(test_capture_writer_killed),

@@ -501,6 +501,11 @@ uint16_t server_port(const struct server *s)
     return s->port;
 }
 
+void server_limit_body(struct server *s, uint32_t body_bytes_max)
+{
+    s->config.max_request_entity_size = body_bytes_max; /* h2o looks at it as each body comes in */
+}
+
 uint32_t server_connections(const struct server *s)
 {
     return s->n_connections;

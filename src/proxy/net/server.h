@@ -26,6 +26,7 @@ struct server;
 struct server *server_create(struct loop *l, const struct server_options *o, server_cb cb,
                              void *ctx, struct error *err);
 uint16_t server_port(const struct server *s);
+void server_limit_body(struct server *s, uint32_t body_bytes_max); /* from the next request on */
 uint32_t server_connections(const struct server *s);
 /* Stops listening (handshakes that have begun are finished and accepted first), lets open exchanges
  * end, answers them with Connection: close, closes idle connections; then calls done once, later.
