@@ -208,14 +208,16 @@ static struct bits take_imp(const struct buyer *b, const struct view_imp *imp, s
     return both(both(s, &creatives), &ways);
 }
 
-/* The next campaign of the set that runs now; -1 = none is left. Takes it out of the set. */
-static int next_running(const struct buyer *b, const struct view *v, struct bits *s)
+/* The next campaign of the set that runs now, and at which pace; -1 = none is left. Takes it out of
+ * the set. */
+static int next_running(const struct buyer *b, const struct view *v, struct bits *s, double *pace)
 {
     for (size_t i = 0; i < sizeof(s->w) / sizeof(s->w[0]); i++) {
         while (s->w[i] != 0) {
             int c = (int)i * 64 + __builtin_ctzll(s->w[i]);
             s->w[i] &= s->w[i] - 1;
-            if (campaign_is_running(&b->campaigns[c], v->day, v->ms_of_day))
+            *pace = campaign_pace(&b->campaigns[c], v->day, v->ms_of_day);
+            if (*pace > 0)
                 return c;
         }
     }
@@ -230,9 +232,11 @@ double buyer_probability(const struct buyer *b, const struct view *v)
     double none = 1;
     for (uint32_t i = 0; i < v->n_imps; i++) {
         struct bits s = take_imp(b, &v->imps[i], takers);
-        for (int c; (c = next_running(b, v, &s)) >= 0;) {
+        double pace;
+        for (int c; (c = next_running(b, v, &s, &pace)) >= 0;) {
             const struct campaign *campaign = &b->campaigns[c];
-            none *= 1 - campaign_chance(campaign, campaign_floor(campaign, &v->imps[i], NULL));
+            none *=
+                1 - campaign_chance(campaign, pace, campaign_floor(campaign, &v->imps[i], NULL));
         }
     }
     return 1 - none;
@@ -248,10 +252,11 @@ uint32_t buyer_bids(const struct buyer *b, const struct view *v,
     for (uint32_t i = 0; i < v->n_imps; i++) {
         struct bits s = take_imp(b, &v->imps[i], takers);
         struct buyer_bid best = {.imp = i};
-        for (int c; (c = next_running(b, v, &s)) >= 0;) {
+        double pace;
+        for (int c; (c = next_running(b, v, &s, &pace)) >= 0;) {
             int32_t deal;
             int64_t floor = campaign_floor(&b->campaigns[c], &v->imps[i], &deal);
-            int64_t price = campaign_bid(&b->campaigns[c], v->auction, i, floor);
+            int64_t price = campaign_bid(&b->campaigns[c], pace, v->auction, i, floor);
             if (price > best.price_micros)
                 best = (struct buyer_bid){i, (uint32_t)c, deal, price, floor};
         }

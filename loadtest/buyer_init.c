@@ -201,12 +201,15 @@ static void draw_life(struct drawing *d, struct campaign *c, uint32_t number)
     c->flight_days = (uint32_t)fmax(dist_draw(&s->flight_days.dist, &d->g), 1);
     c->cycle_days = c->flight_days + (uint32_t)fmax(dist_draw(&s->pause_days.dist, &d->g), 1);
     c->first_day = (uint32_t)prng_below(&d->g, c->cycle_days);
+    struct prng own = {c->key}; /* so that worlds without ramps are drawn alike */
+    c->ramp_days = fmin(dist_draw(&s->ramp_days.dist, &own), c->flight_days);
 }
 
-/* In the long run; a spent budget takes about a third of a day. */
+/* In the long run; a ramp takes half of its days, a spent budget about a third of a day. */
 static double running_share(const struct campaign *c)
 {
-    double flights = c->cycle_days == 0 ? 1 : (double)c->flight_days / c->cycle_days;
+    double flights =
+        c->cycle_days == 0 ? 1 : ((double)c->flight_days - c->ramp_days / 2) / c->cycle_days;
     return flights * (1 - 0.33 * c->runout_share);
 }
 
@@ -223,7 +226,7 @@ static double measure(const struct drawing *d, const struct campaign *c, struct 
         double none = 1;
         for (uint32_t k = 0; k < v->n_imps; k++) {
             if (campaign_takes_imp(c, &v->imps[k]))
-                none *= 1 - campaign_chance(c, campaign_floor(c, &v->imps[k], NULL));
+                none *= 1 - campaign_chance(c, 1, campaign_floor(c, &v->imps[k], NULL));
         }
         if (none == 1)
             continue;

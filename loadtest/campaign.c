@@ -69,19 +69,23 @@ bool campaign_takes_imp(const struct campaign *c, const struct view_imp *imp)
     return deal >= 0;
 }
 
-bool campaign_is_running(const struct campaign *c, int32_t day, int32_t ms_of_day)
+double campaign_pace(const struct campaign *c, int32_t day, int32_t ms_of_day)
 {
+    double pace = 1;
     if (c->cycle_days != 0) {
         int64_t since = (int64_t)day - c->first_day;
         int64_t in_cycle = since % c->cycle_days + (since % c->cycle_days < 0 ? c->cycle_days : 0);
         if (in_cycle >= c->flight_days)
-            return false;
+            return 0;
+        double age_days = (double)in_cycle + ms_of_day / 86400e3;
+        if (age_days < c->ramp_days)
+            pace = age_days / c->ramp_days;
     }
     uint64_t today = hash_mix(c->key ^ (0x6461790000000000u + (uint32_t)day));
     if (hash_unit(today) >= c->runout_share)
-        return true;
+        return pace;
     double spent_at = 0.35 + 0.65 * hash_unit(today + 1); /* share of the day, UTC */
-    return ms_of_day < spent_at * 86400000;
+    return ms_of_day < spent_at * 86400000 ? pace : 0;
 }
 
 int64_t campaign_floor(const struct campaign *c, const struct view_imp *imp, int32_t *deal)
@@ -98,20 +102,22 @@ int64_t campaign_floor(const struct campaign *c, const struct view_imp *imp, int
     return imp->floor_micros;
 }
 
-double campaign_chance(const struct campaign *c, int64_t floor_micros)
+double campaign_chance(const struct campaign *c, double pace, int64_t floor_micros)
 {
+    double interest = pace * c->interest;
     if (floor_micros <= 0)
-        return c->interest;
+        return interest;
     double z = log((double)floor_micros * 1e-6) - c->price_mu;
     if (c->price_sigma <= 0)
-        return z <= 0 ? c->interest : 0;
-    return c->interest * 0.5 * erfc(z / (c->price_sigma * M_SQRT2));
+        return z <= 0 ? interest : 0;
+    return interest * 0.5 * erfc(z / (c->price_sigma * M_SQRT2));
 }
 
-int64_t campaign_bid(const struct campaign *c, uint64_t auction, uint32_t imp, int64_t floor_micros)
+int64_t campaign_bid(const struct campaign *c, double pace, uint64_t auction, uint32_t imp,
+                     int64_t floor_micros)
 {
     uint64_t draw = hash_mix(auction ^ c->key) + imp * UINT64_C(0x9e3779b97f4a7c15);
-    if (hash_unit(draw) >= c->interest)
+    if (hash_unit(draw) >= pace * c->interest)
         return 0;
     double u = 1.0 - hash_unit(draw + 1), v = hash_unit(draw + 2);
     double normal = sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v);

@@ -34,6 +34,7 @@ struct campaign {
     double price_mu, price_sigma; /* of the logarithm of the price in USD per mille */
     uint32_t flight_days, cycle_days, first_day; /* runs flight_days out of each cycle; cycle 0 =
                                                     always */
+    double ramp_days;    /* a flight grows from nothing to its interest over so many days */
     double runout_share; /* of the days on which its budget is spent early */
     uint8_t category;    /* of its creative: IAB number */
 };
@@ -46,15 +47,16 @@ bool campaign_in_place(const struct targeting *t, const struct atlas *a, uint32_
 bool campaign_takes_request(const struct campaign *c, const struct atlas *a, const struct view *v,
                             bool matched);
 bool campaign_takes_imp(const struct campaign *c, const struct view_imp *imp);
-/* It runs on that day and still has budget. */
-bool campaign_is_running(const struct campaign *c, int32_t day, int32_t ms_of_day);
+/* The share of its interest that it bids with at this time: 0 = it does not run, or has spent its
+ * budget of the day; below 1 while its flight ramps up. */
+double campaign_pace(const struct campaign *c, int32_t day, int32_t ms_of_day);
 /* Of the imp, or for a campaign that buys by deals of the first deal that it has. *deal (may be
  * NULL) gets that deal's index, or -1. */
 int64_t campaign_floor(const struct campaign *c, const struct view_imp *imp, int32_t *deal);
-/* P(it bids on the imp | targeted and running): interest * P(price >= floor). */
-double campaign_chance(const struct campaign *c, int64_t floor_micros);
+/* P(it bids on the imp | targeted): pace * interest * P(price >= floor). */
+double campaign_chance(const struct campaign *c, double pace, int64_t floor_micros);
 /* The draw itself: its price in micros, 0 = no bid. */
-int64_t campaign_bid(const struct campaign *c, uint64_t auction, uint32_t imp,
+int64_t campaign_bid(const struct campaign *c, double pace, uint64_t auction, uint32_t imp,
                      int64_t floor_micros);
 
 #endif

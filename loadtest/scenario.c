@@ -61,6 +61,7 @@ static const struct dsp_key DSP_KEYS[] = {
     DSP(runout_share, 0, 1, {DIST_UNIFORM, 0.1, 0.35}),
     DSP(flight_days, 1, 3650, {DIST_UNIFORM, 14, 56}),
     DSP(pause_days, 0, 3650, {DIST_UNIFORM, 7, 28}),
+    DSP(ramp_days, 0, 365, {DIST_UNIFORM, 2, 5}),
     DSP(interest, 0, 1, {DIST_LOG_UNIFORM, 0.04, 0.6}),
     DSP(price_median, 0.01, 1000, {DIST_LOG_NORMAL, 1.6, 0.35}),
     DSP(price_sigma, 0, 3, {DIST_UNIFORM, 0.2, 0.6}),

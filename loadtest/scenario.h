@@ -47,13 +47,13 @@ struct scenario_dsp {
     struct scenario_number campaigns;
     struct scenario_number bid_rate; /* of all requests, in the long run */
     struct scenario_number match_rate, user_share, deal_share, evergreen_share, runout_share;
-    struct scenario_number flight_days, pause_days;        /* of a campaign */
-    struct scenario_number interest;                       /* of a campaign: what hides in q */
-    struct scenario_number price_median, price_sigma;      /* of a campaign; USD per mille */
-    struct scenario_number reach_sigma;                    /* how unequal its campaigns are */
-    struct scenario_number latency_ms, latency_p99_ms;     /* median; 0 = answer at once */
-    struct scenario_number error_rate, malformed_rate;     /* HTTP 500; not JSON */
-    struct scenario_number timeout_rate, timeout_after_ms; /* so late that no one waits */
+    struct scenario_number flight_days, pause_days, ramp_days; /* of a campaign */
+    struct scenario_number interest;                           /* of a campaign: what hides in q */
+    struct scenario_number price_median, price_sigma;          /* of a campaign; USD per mille */
+    struct scenario_number reach_sigma;                        /* how unequal its campaigns are */
+    struct scenario_number latency_ms, latency_p99_ms;         /* median; 0 = answer at once */
+    struct scenario_number error_rate, malformed_rate;         /* HTTP 500; not JSON */
+    struct scenario_number timeout_rate, timeout_after_ms;     /* so late that no one waits */
 };
 
 struct scenario {

@@ -107,15 +107,15 @@ static json_t *encoded_schema_to_json(const struct model_metadata *m)
 static json_t *training_to_json(const struct model_training *t)
 {
     return json_pack(
-        "{s:I,s:I,s:I,s:I, s:I,s:I,s:I,s:I, s:I,s:I,s:I, s:I,s:i,s:i,s:o}", "from_ms",
+        "{s:I,s:I,s:I,s:I, s:I,s:I,s:I,s:I, s:I,s:I,s:I, s:I,s:i,s:i,s:b,s:o}", "from_ms",
         (json_int_t)t->from_ms, "to_ms", (json_int_t)t->to_ms, "validation_from_ms",
         (json_int_t)t->validation_from_ms, "validation_to_ms", (json_int_t)t->validation_to_ms,
         "train_pairs", (json_int_t)t->train_pairs, "train_bids", (json_int_t)t->train_bids,
         "validation_pairs", (json_int_t)t->validation_pairs, "validation_bids",
         (json_int_t)t->validation_bids, "requests", (json_int_t)t->requests, "requests_unreadable",
         (json_int_t)t->requests_unreadable, "pairs_dropped", (json_int_t)t->pairs_dropped, "seed",
-        (json_int_t)t->seed, "epochs", (int)t->epochs, "best_epoch", (int)t->best_epoch,
-        "recall_target", real_or_null(t->recall_target));
+        (json_int_t)t->seed, "epochs", (int)t->epochs, "best_epoch", (int)t->best_epoch, "refit",
+        (int)t->refit, "recall_target", real_or_null(t->recall_target));
 }
 
 /* Takes the reference. */

@@ -26,6 +26,7 @@ struct model_training {
     uint64_t requests, requests_unreadable, pairs_dropped;
     uint64_t seed;
     uint32_t epochs, best_epoch;
+    bool refit; /* the network was trained once more, on both slices, after the curves were drawn */
     double recall_target;
     double auc, nll; /* NAN unknown */
 };

@@ -68,13 +68,15 @@ static int cut(struct builder *b, double validation_share)
     uint32_t at = 0;
     while (at < n && (double)ts[b->order[at]] < validation_from)
         at++;
-    if (at == 0 || at == n)
+    if (validation_share == 0)
+        at = n;
+    else if (at == 0 || at == n)
         return error_set(b->err, "training: no request is in the %s slice of the time covered",
                          at == 0 ? "training" : "validation");
     b->n_train = at;
     b->out->train.from_ms = first;
     b->out->train.to_ms = ts[b->order[at - 1]];
-    b->out->validation.from_ms = ts[b->order[at]];
+    b->out->validation.from_ms = at < n ? ts[b->order[at]] : last;
     b->out->validation.to_ms = last;
     return 0;
 }
@@ -314,7 +316,7 @@ static int check_labels(const struct slices *s, struct error *err)
         return error_set(err, "training: the training slice has %llu labels and %s among them",
                          (unsigned long long)train->examples.n_pairs,
                          train->bids == 0 ? "no bid" : "nothing but bids");
-    if (s->validation.examples.n_pairs == 0)
+    if (s->validation.examples.n_requests > 0 && s->validation.examples.n_pairs == 0)
         return error_set(err, "training: the validation slice has no label of a DSP that was "
                               "trained");
     return 0;

@@ -40,6 +40,7 @@ struct slices {
     float *numeric;
 };
 
+/* validation_share 0: all of it is the earlier slice. */
 int slices_create(struct slices *s, const struct schema *schema, const struct collected *from,
                   double validation_share, struct error *err);
 void slices_dispose(struct slices *s);

@@ -1,7 +1,13 @@
 /* A request is read once, when it arrives: its features' texts become numbers (one interner a
  * feature), so that a million requests are some hundred MB and need not be kept. Training then cuts
  * by time, encodes, trains, measures the recall curves on the later slice with the scorer that will
- * serve, and writes the file. */
+ * serve, and writes the file.
+ *
+ * The newest traffic is worth most, and it is what the later slice withholds from training. So once
+ * it has served its purpose (epochs, calibration, curves), the same recipe is followed again on all
+ * of the data, and the result is what the file holds. Both networks give probabilities of the same
+ * bids, so the thresholds of the first hold for the second, which has seen more and is a little
+ * better than its curves say. */
 #include "filter/trainset.h"
 
 #include <math.h>
@@ -11,6 +17,7 @@
 #include "filter/golden.h"
 #include "filter/model_metadata.h"
 #include "filter/slices.h"
+#include "model/calibration.h"
 #include "model/metrics.h"
 #include "model/safetensors.h"
 
@@ -206,45 +213,85 @@ static uint64_t gather(const struct examples *e, const float *p, uint16_t dsp, f
     return n;
 }
 
+struct judgement {
+    float *p, *p_dsp, *weight; /* [pairs of the later slice] */
+    uint8_t *label;
+    struct recall_evidence *evidence; /* [dsps] */
+};
+
+static int judgement_init(struct judgement *j, uint64_t n_pairs, uint32_t n_dsps)
+{
+    j->p = malloc(n_pairs * sizeof(*j->p) + 1);
+    j->p_dsp = malloc(n_pairs * sizeof(*j->p_dsp) + 1);
+    j->weight = malloc(n_pairs * sizeof(*j->weight) + 1);
+    j->label = malloc(n_pairs + 1);
+    j->evidence = calloc((size_t)n_dsps + 1, sizeof(*j->evidence));
+    return j->p != NULL && j->p_dsp != NULL && j->weight != NULL && j->label != NULL &&
+                   j->evidence != NULL
+               ? 0
+               : -1;
+}
+
+static void judgement_dispose(struct judgement *j)
+{
+    free(j->p);
+    free(j->p_dsp);
+    free(j->weight);
+    free(j->label);
+    free(j->evidence);
+}
+
+static int measure_overall(struct model_metadata *m, const struct examples *e,
+                           const struct judgement *j, struct error *err)
+{
+    struct recall_curve *overall = malloc(sizeof(*overall));
+    if (overall == NULL)
+        return error_set(err, "training: out of memory");
+    int status = recall_curve_build(overall, j->p, e->label, e->weight, e->n_pairs, err);
+    m->training.auc = overall->auc;
+    m->training.nll = overall->nll;
+    free(overall);
+    return status;
+}
+
+/* All DSPs are looked at twice: what they have in common is known before one is judged. */
+static int measure_dsps(struct model_metadata *m, const struct slices *s, struct judgement *j,
+                        struct error *err)
+{
+    const struct examples *e = &s->validation.examples;
+    uint32_t n_dsps = interner_count(s->dsps);
+    for (uint32_t d = 0; d < n_dsps; d++) {
+        uint64_t n = gather(e, j->p, (uint16_t)d, j->p_dsp, j->label, j->weight);
+        if (recall_evidence_gather(&j->evidence[d], j->p_dsp, j->label, j->weight, n, err) != 0)
+            return -1;
+    }
+    struct recall_prior prior = recall_prior_fit(j->evidence, n_dsps);
+    for (uint32_t d = 0; d < n_dsps; d++) {
+        uint64_t n = gather(e, j->p, (uint16_t)d, j->p_dsp, j->label, j->weight);
+        if (n == 0)
+            continue;
+        struct recall_curve *curve = malloc(sizeof(*curve));
+        m->curves[interner_find(m->dsps, interner_text(s->dsps, d))] = curve;
+        if (curve == NULL)
+            return error_set(err, "training: out of memory");
+        if (recall_curve_build_with(curve, j->p_dsp, j->label, j->weight, n, &prior, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int measure(struct model_metadata *m, const struct slices *s, const struct scorer *scorer,
                    const struct network_shape *shape, struct error *err)
 {
     const struct examples *e = &s->validation.examples;
-    uint32_t n_dsps = interner_count(m->dsps);
-    float *p = malloc(e->n_pairs * sizeof(*p)), *p_dsp = malloc(e->n_pairs * sizeof(*p_dsp));
-    uint8_t *label = malloc(e->n_pairs);
-    float *weight = malloc(e->n_pairs * sizeof(*weight));
-    struct recall_curve *overall = malloc(sizeof(*overall));
-    m->curves = calloc(n_dsps, sizeof(*m->curves));
+    struct judgement j = {0};
     int status = -1;
-    if (p == NULL || p_dsp == NULL || label == NULL || weight == NULL || overall == NULL ||
-        m->curves == NULL || score_slice(scorer, shape, e, p) != 0) {
+    if (judgement_init(&j, e->n_pairs, interner_count(s->dsps)) != 0 ||
+        score_slice(scorer, shape, e, j.p) != 0)
         error_set(err, "training: out of memory");
-        goto done;
-    }
-    if (recall_curve_build(overall, p, e->label, e->weight, e->n_pairs, err) != 0)
-        goto done;
-    m->training.auc = overall->auc;
-    m->training.nll = overall->nll;
-    for (uint32_t d = 0; d < n_dsps; d++) {
-        uint64_t n = gather(e, p, (uint16_t)d, p_dsp, label, weight);
-        if (n == 0)
-            continue;
-        m->curves[d] = malloc(sizeof(*m->curves[d]));
-        if (m->curves[d] == NULL) {
-            error_set(err, "training: out of memory");
-            goto done;
-        }
-        if (recall_curve_build(m->curves[d], p_dsp, label, weight, n, err) != 0)
-            goto done;
-    }
-    status = 0;
-done:
-    free(p);
-    free(p_dsp);
-    free(label);
-    free(weight);
-    free(overall);
+    else if (measure_overall(m, e, &j, err) == 0)
+        status = measure_dsps(m, s, &j, err);
+    judgement_dispose(&j);
     return status;
 }
 
@@ -307,33 +354,103 @@ void trainset_options_default(struct trainset_options *o)
 {
     memset(o, 0, sizeof(*o));
     train_options_default(&o->train);
-    o->hidden1 = 128;
+    o->hidden1 = 256;
     o->hidden2 = 64;
     o->validation_share = 0.2;
     o->recall_target = 0.97;
+    o->refit = true;
 }
 
-/* Takes over the slices' DSPs. */
-static struct model_metadata *describe(const struct trainset *t, struct slices *s,
-                                       const struct trainset_options *o,
-                                       const struct train_report *report, const struct network *net)
+/* ---- one network ---- */
+
+/* A network and all that it was trained from. */
+struct trained {
+    struct slices slices;
+    struct network_shape shape;
+    struct network *network;
+};
+
+static void trained_dispose(struct trained *t)
 {
+    network_destroy(t->network);
+    network_shape_dispose(&t->shape);
+    slices_dispose(&t->slices);
+}
+
+/* To be disposed of, whether it succeeds or not. */
+static int train_on(struct trained *to, struct trainset *t, const struct trainset_options *o,
+                    const struct train_options *train, double validation_share,
+                    struct train_report *report, struct error *err)
+{
+    const struct collected from = {
+        .n_requests = t->n_requests,
+        .ts_ms = t->ts_ms,
+        .texts = t->texts,
+        .numbers = t->numbers,
+        .first_pair = t->first_pair,
+        .pairs = t->pairs,
+        .values = t->values,
+        .dsps = t->dsps,
+    };
+    struct slices *s = &to->slices;
+    if (slices_create(s, t->schema, &from, validation_share, err) != 0)
+        return -1;
+    if (encoder_shape(s->encoder, interner_count(s->dsps), &to->shape) != 0)
+        return error_set(err, "training: out of memory");
+    to->shape.hidden1 = o->hidden1;
+    to->shape.hidden2 = o->hidden2;
+    to->shape.gated = true;
+    if (network_shape_check(&to->shape, err) != 0 ||
+        train_network(&to->shape, &s->train.examples, &s->validation.examples, train, &to->network,
+                      report, err) != 0)
+        return -1;
+    if (slices_settle_unseen_rows(s, to->network) != 0)
+        return error_set(err, "training: out of memory");
+    return 0;
+}
+
+/* The recipe that `report` tells of, on all of the data. */
+static int refit(struct trained *to, struct trainset *t, const struct trainset_options *o,
+                 struct train_report *report, struct error *err)
+{
+    struct train_options train = o->train;
+    struct train_report again;
+    train.epochs_stop = report->best_epoch;
+    if (train_on(to, t, o, &train, 0, &again, err) != 0)
+        return -1;
+    calibration_apply(to->network, report->calibration);
+    report->seconds += again.seconds;
+    return 0;
+}
+
+/* What the file says of itself; the curves are measured on the slices of `judged`, those of a DSP
+ * that is new in the later slice are missing. */
+static struct model_metadata *describe(const struct trainset *t, const struct trained *judged,
+                                       const struct trained *final,
+                                       const struct trainset_options *o,
+                                       const struct train_report *report)
+{
+    const struct slices *s = &judged->slices;
+    const struct encoder *encoder = final->slices.encoder;
     struct model_metadata *m = model_metadata_create();
     if (m == NULL)
         return NULL;
-    uint32_t n = t->schema->n_numbers;
-    m->dsps = s->dsps;
-    s->dsps = NULL;
+    uint32_t n = t->schema->n_numbers, n_dsps = interner_count(final->slices.dsps);
+    m->dsps = interner_create();
     m->schema = schema_copy(t->schema);
     m->mean = malloc((n + 1) * sizeof(*m->mean));
     m->std = malloc((n + 1) * sizeof(*m->std));
-    if (m->schema == NULL || m->mean == NULL || m->std == NULL) {
+    m->curves = calloc(n_dsps, sizeof(*m->curves));
+    if (m->dsps == NULL || m->schema == NULL || m->mean == NULL || m->std == NULL ||
+        m->curves == NULL) {
         model_metadata_destroy(m);
         return NULL;
     }
-    memcpy(m->mean, s->encoder->mean, n * sizeof(*m->mean));
-    memcpy(m->std, s->encoder->std, n * sizeof(*m->std));
-    m->negative_rate = net->negative_rate;
+    for (uint32_t d = 0; d < n_dsps; d++)
+        interner_add(m->dsps, interner_text(final->slices.dsps, d));
+    memcpy(m->mean, encoder->mean, n * sizeof(*m->mean));
+    memcpy(m->std, encoder->std, n * sizeof(*m->std));
+    m->negative_rate = final->network->negative_rate;
     m->training = (struct model_training){
         .from_ms = s->train.from_ms,
         .to_ms = s->train.to_ms,
@@ -349,6 +466,7 @@ static struct model_metadata *describe(const struct trainset *t, struct slices *
         .seed = o->train.seed,
         .epochs = report->epochs,
         .best_epoch = report->best_epoch,
+        .refit = o->refit,
         .recall_target = o->recall_target,
         .auc = NAN,
         .nll = NAN,
@@ -356,29 +474,34 @@ static struct model_metadata *describe(const struct trainset *t, struct slices *
     return m;
 }
 
-static int finish(struct trainset *t, struct slices *s, const struct trainset_options *o,
-                  struct network *net, const struct train_report *report, const char *out_path,
-                  struct error *err)
+static int finish(struct trainset *t, const struct trained *judged, const struct trained *final,
+                  const struct trainset_options *o, const struct train_report *report,
+                  const char *out_path, struct error *err)
 {
     struct golden golden = {0};
-    struct scorer *scorer = NULL;
-    struct model_metadata *m = NULL;
-    const struct examples *v = &s->validation.examples;
+    struct scorer *judge = NULL, *scorer = NULL;
+    struct model_metadata *m = describe(t, judged, final, o, report);
+    const struct examples *seen = &final->slices.train.examples;
     int status = -1;
-    if (slices_settle_unseen_rows(s, net) != 0 || (m = describe(t, s, o, report, net)) == NULL) {
+    if (m == NULL) {
         error_set(err, "training: out of memory");
         goto done;
     }
-    scorer = scorer_create(net, err);
-    if (scorer == NULL || measure(m, s, scorer, &net->shape, err) != 0)
+    judge = scorer_create(judged->network, err);
+    if (judge == NULL || measure(m, &judged->slices, judge, &judged->shape, err) != 0)
         goto done;
-    if (golden_create(&golden, scorer, &net->shape, v->slots, v->numeric, v->n_requests) != 0) {
+    scorer = scorer_create(final->network, err);
+    if (scorer == NULL)
+        goto done;
+    if (golden_create(&golden, scorer, &final->shape, seen->slots, seen->numeric,
+                      seen->n_requests) != 0) {
         error_set(err, "training: out of memory");
         goto done;
     }
-    status = write_model(out_path, net, s, m, &golden, err);
+    status = write_model(out_path, final->network, &final->slices, m, &golden, err);
 done:
     golden_dispose(&golden);
+    scorer_destroy(judge);
     scorer_destroy(scorer);
     model_metadata_destroy(m);
     return status;
@@ -387,41 +510,18 @@ done:
 int trainset_train(struct trainset *t, const struct trainset_options *o, const char *out_path,
                    struct train_report *report, struct error *err)
 {
-    struct collected from = {
-        .n_requests = t->n_requests,
-        .ts_ms = t->ts_ms,
-        .texts = t->texts,
-        .numbers = t->numbers,
-        .first_pair = t->first_pair,
-        .pairs = t->pairs,
-        .values = t->values,
-        .dsps = t->dsps,
-    };
+    struct trained judged = {0}, again = {0};
+    int status = -1;
     if (!(o->validation_share > 0 && o->validation_share < 1))
         return error_set(err, "training: validation share must be between 0 and 1");
-    struct slices s;
-    if (slices_create(&s, t->schema, &from, o->validation_share, err) != 0)
-        return -1;
-    t->counts.pairs_dropped = t->pairs_refused + s.pairs_dropped;
-
-    struct network_shape shape = {0};
-    struct network *net = NULL;
-    int status = -1;
-    if (encoder_shape(s.encoder, interner_count(s.dsps), &shape) != 0) {
-        error_set(err, "training: out of memory");
+    if (train_on(&judged, t, o, &o->train, o->validation_share, report, err) != 0)
         goto done;
-    }
-    shape.hidden1 = o->hidden1;
-    shape.hidden2 = o->hidden2;
-    shape.gated = true;
-    if (network_shape_check(&shape, err) != 0 ||
-        train_network(&shape, &s.train.examples, &s.validation.examples, &o->train, &net, report,
-                      err) != 0)
+    t->counts.pairs_dropped = t->pairs_refused + judged.slices.pairs_dropped;
+    if (o->refit && refit(&again, t, o, report, err) != 0)
         goto done;
-    status = finish(t, &s, o, net, report, out_path, err);
+    status = finish(t, &judged, o->refit ? &again : &judged, o, report, out_path, err);
 done:
-    network_destroy(net);
-    network_shape_dispose(&shape);
-    slices_dispose(&s);
+    trained_dispose(&judged);
+    trained_dispose(&again);
     return status;
 }

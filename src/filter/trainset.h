@@ -34,6 +34,7 @@ struct trainset_options {
     struct train_options train;
     uint32_t hidden1, hidden2;
     double validation_share; /* of the time covered, at the end; default 0.2 */
+    bool refit;              /* train once more on all of it; default true */
     double recall_target;    /* reported; and the default of `evaluate` */
 };
 void trainset_options_default(struct trainset_options *o);

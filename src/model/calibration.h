@@ -8,10 +8,6 @@
 #include "model/network.h"
 #include "model/train.h"
 
-struct calibration {
-    double slope, intercept;
-};
-
 /* The fit on e, whose pairs the network gives the probabilities p; {1, 0} when there is too little
  * to fit it on. */
 struct calibration calibration_fit(const struct examples *e, const float *p);

@@ -103,6 +103,8 @@ enum { CANDIDATES = 102 }; /* the last one is 0.5 */
 struct walk {
     struct recall_curve *c;
     const struct totals *t;
+    const struct recall_prior *prior;
+    double expected_sent;                  /* sum of weight * p */
     double sent, bids_sent, pairs_ordered; /* weights; the last one is AUC's numerator */
     int candidate;                         /* the highest one not yet reached */
     double effective_bids;
@@ -112,7 +114,10 @@ static void add_point(struct walk *w, float threshold)
 {
     struct recall_point *point = &w->c->points[w->c->n++];
     double low, high, recall = fmin(1, w->bids_sent / w->t->bid_weight);
-    wilson_bounds(recall, w->effective_bids, Z_ONE_SIDED_95, &low, &high);
+    double own = w->effective_bids, known = w->prior->strength;
+    double expected = 1 - w->prior->lost * (1 - w->expected_sent / w->t->p_sum);
+    double share = known > 0 ? (own * recall + known * fmax(0, expected)) / (own + known) : recall;
+    wilson_bounds(fmin(1, share), own + known, Z_ONE_SIDED_95, &low, &high);
     point->threshold = threshold;
     point->recall = (float)recall;
     point->recall_low = (float)low;
@@ -126,6 +131,7 @@ static void walk_group(struct walk *w, float p, double bids, double others, bool
 {
     w->pairs_ordered += others * (w->bids_sent + bids / 2);
     w->sent += bids + others;
+    w->expected_sent += (double)p * (bids + others);
     w->bids_sent += bids;
     if (all_bids_sent)
         w->bids_sent = w->t->bid_weight;
@@ -173,6 +179,14 @@ static void reverse_points(struct recall_curve *c)
 int recall_curve_build(struct recall_curve *c, const float *p, const uint8_t *label,
                        const float *weight, uint64_t n, struct error *err)
 {
+    static const struct recall_prior none = {0, 1};
+    return recall_curve_build_with(c, p, label, weight, n, &none, err);
+}
+
+int recall_curve_build_with(struct recall_curve *c, const float *p, const uint8_t *label,
+                            const float *weight, uint64_t n, const struct recall_prior *prior,
+                            struct error *err)
+{
     memset(c, 0, sizeof(*c));
     struct scored *items = malloc(n * sizeof(*items) + 1);
     if (items == NULL)
@@ -187,7 +201,7 @@ int recall_curve_build(struct recall_curve *c, const float *p, const uint8_t *la
         return error_set(err, "recall curve: no memory for %llu pairs", (unsigned long long)n);
     }
     struct totals t = sum_up(items, n);
-    struct walk w = {.c = c, .t = &t, .candidate = CANDIDATES - 1};
+    struct walk w = {.c = c, .t = &t, .prior = prior, .candidate = CANDIDATES - 1};
     if (t.bids > 0)
         w.effective_bids = t.bid_weight * t.bid_weight / t.bid_weight_squares;
     walk_down(&w, items, n);
@@ -205,8 +219,9 @@ int recall_curve_build(struct recall_curve *c, const float *p, const uint8_t *la
 
 float recall_curve_threshold(const struct recall_curve *c, double recall_target)
 {
+    float target = (float)recall_target; /* as the points are: 0.95 is not above itself */
     for (uint32_t i = c->n; i-- > 0;)
-        if (c->points[i].recall_low >= recall_target)
+        if (c->points[i].recall_low >= target)
             return c->points[i].threshold;
     return 0;
 }

@@ -6,10 +6,11 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "model/recall_prior.h"
 
 /* Sending what scores >= threshold keeps `recall` of the bids and withholds `withheld` of the
- * calls. recall_low and recall_high: one-sided 95% Wilson bounds at the effective sample size (sum
- * w)^2 / sum w^2. */
+ * calls. recall_low and recall_high: one-sided 95% Wilson bounds at the effective sample size
+ * (sum w)^2 / sum w^2; with a prior, its bids are counted in. */
 struct recall_point {
     float threshold, recall, recall_low, recall_high, withheld;
 };
@@ -29,6 +30,11 @@ struct recall_curve {
 /* p, label, weight: [n]. Sorts a copy. -1 only without memory. */
 int recall_curve_build(struct recall_curve *c, const float *p, const uint8_t *label,
                        const float *weight, uint64_t n, struct error *err);
+
+/* Likewise, with what is known of other DSPs; p must be calibrated. */
+int recall_curve_build_with(struct recall_curve *c, const float *p, const uint8_t *label,
+                            const float *weight, uint64_t n, const struct recall_prior *prior,
+                            struct error *err);
 
 /* The highest threshold whose recall_low >= recall_target; 0 (send everything) when the counts
  * cannot prove it. */

@@ -29,9 +29,6 @@ enum {
 
 #define PROGRESS_INTERVAL_S 0.25
 
-/* An epoch that did not gain is taken back and tried again at this share of the learning rate. */
-#define DAMPING_STEP 0.3
-
 /* A row of an embedding is touched more rarely than a weight of a layer, a cell of a wide table
  * more rarely still: their steps are so many times longer. */
 #define EMBEDDING_PACE 2
@@ -43,7 +40,7 @@ void train_options_default(struct train_options *o)
                                 .weight_decay = 1e-2f,
                                 .dropout = 0.05f,
                                 .batch = 512,
-                                .epochs_max = 12,
+                                .epochs_max = 6,
                                 .patience = 3,
                                 .negative_rate = 0,
                                 .seed = 1,
@@ -65,7 +62,7 @@ struct trainer {
     float *best;         /* the block of the best epoch */
     float *validation_p; /* [validation->n_pairs] */
     uint64_t step;
-    double mean_weight, damping;
+    double mean_weight;
     double started_s, shown_s, busy_s;
     uint64_t busy_pairs;
     struct train_progress progress;
@@ -183,7 +180,6 @@ static int init_trainer(struct trainer *t, const struct network_shape *shape, st
 {
     if (init_network(t, shape, err) != 0)
         return -1;
-    t->damping = 1;
     t->random = (struct prng){t->o->seed ^ 0x747261696e657221u};
     t->gradient = gradient_create(t->network, t->batch);
     if (t->gradient != NULL)
@@ -241,11 +237,10 @@ static void show_progress(struct trainer *t, bool always)
     t->o->progress(t->o->progress_ctx, &t->progress);
 }
 
-/* Rises over the first steps, then falls along a cosine to nothing at the last epoch; `damping`
- * cuts it further when validation has stopped to gain. */
+/* Rises over the first steps, then falls along a cosine to nothing at the last epoch. */
 static float learning_rate(const struct trainer *t, double epoch)
 {
-    double rate = t->o->learning_rate * t->damping;
+    double rate = t->o->learning_rate;
     rate *= 0.5 * (1 + cos(3.14159265358979 * epoch / t->o->epochs_max));
     if (t->step < WARMUP_STEPS_MAX)
         rate *= (double)(t->step + 1) / WARMUP_STEPS_MAX;
@@ -325,7 +320,10 @@ static int train_epochs(struct trainer *t, struct train_report *report, struct e
     double best = INFINITY;
     t->progress.epochs_max = t->o->epochs_max;
     t->progress.validation_nll = NAN;
-    for (uint32_t epoch = 0; epoch < t->o->epochs_max; epoch++) {
+    uint32_t end = t->o->epochs_max;
+    if (t->o->epochs_stop > 0 && t->o->epochs_stop < end)
+        end = t->o->epochs_stop;
+    for (uint32_t epoch = 0; epoch < end; epoch++) {
         t->progress.epoch = epoch + 1;
         train_epoch(t, epoch);
         report->epochs = epoch + 1;
@@ -345,8 +343,6 @@ static int train_epochs(struct trainer *t, struct train_report *report, struct e
         }
         if (epoch + 1 - report->best_epoch >= t->o->patience)
             break;
-        memcpy(t->network->block, t->best, t->network->block_floats * sizeof(*t->best));
-        t->damping *= DAMPING_STEP;
     }
     if (report->best_epoch == 0)
         return error_set(err, "training: diverged; try a lower learning rate than %g",
@@ -355,13 +351,15 @@ static int train_epochs(struct trainer *t, struct train_report *report, struct e
     return 0;
 }
 
-static int calibrate(struct trainer *t, struct error *err)
+static int calibrate(struct trainer *t, struct train_report *report, struct error *err)
 {
+    report->calibration = (struct calibration){1, 0};
     if (t->validation->n_pairs == 0)
         return 0;
     if (score_all(t->network, t->validation, t->validation_p, err) != 0)
         return -1;
-    calibration_apply(t->network, calibration_fit(t->validation, t->validation_p));
+    report->calibration = calibration_fit(t->validation, t->validation_p);
+    calibration_apply(t->network, report->calibration);
     return 0;
 }
 
@@ -405,7 +403,7 @@ int train_network(const struct network_shape *shape, const struct examples *trai
     if (status == 0)
         status = train_epochs(&t, report, err);
     if (status == 0)
-        status = calibrate(&t, err);
+        status = calibrate(&t, report, err);
     if (status == 0)
         status = fill_report(&t, report, err);
     if (status == 0) {

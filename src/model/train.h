@@ -31,6 +31,8 @@ struct train_options {
     float learning_rate, weight_decay, dropout;
     uint32_t batch; /* at most; few pairs take smaller ones, so that an epoch has enough steps */
     uint32_t epochs_max, patience; /* stop after so many epochs without a better validation NLL */
+    uint32_t epochs_stop;          /* stop after so many in any case, on the learning rates of
+                                      epochs_max; 0 = no such end */
     float negative_rate; /* share of negatives drawn anew each epoch; 0 = choose: about 4 a positive
                           */
     uint64_t seed;
@@ -40,8 +42,14 @@ struct train_options {
     void *progress_ctx;
 };
 
+/* On the logit of p; see model/calibration.h. */
+struct calibration {
+    double slope, intercept;
+};
+
 struct train_report {
     uint32_t epochs, best_epoch;
+    struct calibration calibration;        /* that was applied */
     double validation_nll, validation_auc; /* of the parameters that are returned */
     double seconds, examples_per_second;
 };

@@ -82,6 +82,9 @@ static int replay(struct replay *r, const struct cli_list *paths, const struct o
         cli_fail("replay", "%s", r->err.text);
     else
         open_loop_report(stdout, result, r->rate > 0 ? r->rate : -1, json);
+    if (!failed && result->sent > 0 && result->answered == 0)
+        failed = cli_fail("replay", "%s: none of %" PRIu64 " requests was answered", o->url,
+                          result->sent);
     free(result);
     capture_reader_close(r->reader);
     return failed ? 1 : 0;

@@ -148,8 +148,8 @@ static int train(struct trainset *set, const struct cli_list *paths,
 int cmd_train(int argc, char **argv)
 {
     struct cli_list capture = {0};
-    const char *schema_path = NULL, *out = NULL, *geo_path = NULL, *hidden = "128,64";
-    bool json = false;
+    const char *schema_path = NULL, *out = NULL, *geo_path = NULL, *hidden = "256,64";
+    bool json = false, no_refit = false;
     struct trainset_options o;
     trainset_options_default(&o);
     double dropout = (double)o.train.dropout, learning_rate = (double)o.train.learning_rate,
@@ -166,11 +166,15 @@ int cmd_train(int argc, char **argv)
         {"recall", CLI_NUMBER, &o.recall_target, "R",
          "recall target that the report is made for (default 0.97)", 0.5, 1, false},
         {"hidden", CLI_TEXT, &hidden, "H1,H2",
-         "sizes of the hidden layers (default 128,64; published: 1000,500)", 0, 0, false},
+         "sizes of the hidden layers (default 256,64; published: 1000,500)", 0, 0, false},
         {"validation-share", CLI_NUMBER, &o.validation_share, "S",
          "last share of the time covered: early stopping and recall\ncurves are drawn from it "
          "(default 0.2)",
          0.01, 0.9, false},
+        {"no-refit", CLI_FLAG, &no_refit, NULL,
+         "keep the network that the curves were drawn from; otherwise it is\ntrained once more, on "
+         "the validation slice too",
+         0, 0, false},
         {"epochs", CLI_INTEGER, &epochs, "N", "at most so many passes", 1, 1000, false},
         {"dropout", CLI_NUMBER, &dropout, "P", "share of hidden units dropped while training", 0,
          0.9, false},
@@ -202,6 +206,7 @@ int cmd_train(int argc, char **argv)
         cli_list_dispose(&capture);
         return status;
     }
+    o.refit = !no_refit;
     o.train.dropout = (float)dropout;
     o.train.learning_rate = (float)learning_rate;
     o.train.negative_rate = (float)negative_rate;

@@ -20,7 +20,7 @@ from pathlib import Path
 SOURCE = Path(os.environ.get("BIDSIEVE_SOURCE", Path(__file__).resolve().parents[2]))
 BUILD = Path(os.environ.get("BIDSIEVE_BUILD", SOURCE / "build/release"))
 CORPUS = os.environ.get("BIDSIEVE_CORPUS")
-BIDSIEVE = BUILD / "bidsieve"
+BIDSIEVE, WORLD, LOAD = BUILD / "bidsieve", BUILD / "bidsieve-world", BUILD / "bidsieve-load"
 SLOW = 4 if "asan" in BUILD.name or "tsan" in BUILD.name else 1
 
 
@@ -273,6 +273,15 @@ def bid_request(request_id="r1", floor=None, **fields):
                  "device": {"ua": "x", "ip": "192.0.2.1"}, "tmax": 500}, **fields)
 
 
+# For tests in which time decides nothing: a machine under load answers late. Use with patient(...).
+PATIENT = {"auction": {"timeout_ms": 8000}, "defaults": {"timeout_ms": 7000}}
+
+
+def patient(request_id="r1", floor=None, **fields):
+    """A bid request that leaves the DSPs all the time they may need."""
+    return bid_request(request_id, floor, **{"tmax": 8000, **fields})
+
+
 class Proxy:
     """bidsieve serve with a config written to the test's folder."""
 
@@ -358,6 +367,42 @@ class Proxy:
             self.process.wait()
 
 
+class World:
+    """bidsieve-world serve: a scenario's DSPs as a process."""
+
+    def __init__(self, test, scenario="small"):
+        self.test, self.scenario = test, SOURCE / f"loadtest/scenarios/{scenario}.json"
+        self.process = subprocess.Popen([WORLD, "serve", "--scenario", self.scenario, "--port", "0"],
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        test.cleanup.append(self.close)
+        line = self.process.stdout.readline()
+        self.port = int(line.split("http://127.0.0.1:")[1].split("/")[0])
+
+    def config(self, **options):
+        """A proxy's configuration for its DSPs."""
+        words = [w for k, v in options.items() for w in (f"--{k}", v)]
+        return json.loads(self.test.run("config", "--scenario", self.scenario, "--port", self.port, "--listen", 0, "--admin",
+                                        0, *words, binary=WORLD).stdout)
+
+    def proxy(self, capture, **config):
+        """A proxy in front of it, by the request's clock."""
+        ours = self.config()
+        for d in ours["dsps"]:
+            d["timeout_ms"] = 5000
+        return self.test.proxy(ours["dsps"], **{"clock": "header", "capture": {"directory": str(capture)},
+                                                "auction": {"timeout_ms": 5000}, "defaults": {"timeout_ms": 5000}} | config)
+
+    def report(self, capture, days):
+        r = self.test.run("report", "--scenario", self.scenario, "--capture", capture, "--days", days, "--json",
+                          binary=WORLD)
+        return json.loads(r.stdout)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
 class Test:
     def __init__(self, folder):
         self.folder, self.cleanup = Path(folder), []
@@ -383,6 +428,25 @@ class Test:
                            timeout=250)
         assert r.returncode == status, f"{arguments}: exit {r.returncode}, not {status}\n{r.stdout}\n{r.stderr}"
         return r
+
+    def load(self, proxy, *options):
+        """bidsieve-load against the proxy, its JSON report."""
+        r = self.run("--to", f"http://127.0.0.1:{proxy.port}/openrtb2/auction", "--time-header", "--json", *options,
+                     binary=LOAD)
+        return json.loads(r.stdout)
+
+    def world_capture(self, name="world.ndjson", days="0:2", requests=1000, scenario="small"):
+        """What an exchange without a filter would capture of a simulated world."""
+        path = self.folder / name
+        r = self.run("capture", "--scenario", SOURCE / f"loadtest/scenarios/{scenario}.json", "--days", days, "--requests",
+                     requests, binary=WORLD)
+        path.write_text(r.stdout)
+        return path
+
+    def train(self, capture, name="model.safetensors", *options):
+        path = self.folder / name
+        self.run("train", "--capture", capture, "--out", path, "--hidden", "16,8", "--epochs", 3, *options)
+        return path
 
     def skip(self, why):
         raise Skipped(why)

@@ -2,9 +2,11 @@
 import json
 import math
 
-from harness import bid_request, bidder, run
+from harness import PATIENT, bidder, patient, run
 
 TOKEN = {"X-Bidsieve-Debug": "s3cret"}
+
+DEAD = "http://127.0.0.1:1/"  # nobody listens there
 
 
 def small_model(t):
@@ -34,17 +36,15 @@ def debug(answer):
 
 
 def test_trace_without_a_model(t):
-    dead = t.dsp()
-    dead.close()
     garbage = b"\xff\xfe{\"\x00\xe2\x82" + b"x" * 5000
     proxy = t.proxy([{"name": "wins", "url": t.dsp(bidder(5.0)).url}, {"name": "low", "url": t.dsp(bidder(0.1)).url},
                      {"name": "none", "url": t.dsp().url}, {"name": "garbage", "url": t.dsp(garbage).url},
-                     {"name": "error", "url": t.dsp((503, b"busy")).url}, {"name": "dead", "url": dead.url},
-                     {"name": "late", "url": t.dsp(delay=0.6).url},
-                     {"name": "ruled", "url": dead.url, "rules": {"countries": ["DEU"]}},
-                     {"name": "gone", "url": dead.url, "enabled": False}],
-                    debug={"token": "s3cret"}, auction={"timeout_ms": 200})
-    request = bid_request(floor=1.0, device={"geo": {"country": "GBR", "city": "L\u00e9on"}})
+                     {"name": "error", "url": t.dsp((503, b"busy")).url}, {"name": "dead", "url": DEAD},
+                     {"name": "late", "url": t.dsp(delay=2).url, "timeout_ms": 100},
+                     {"name": "ruled", "url": DEAD, "rules": {"countries": ["DEU"]}},
+                     {"name": "gone", "url": DEAD, "enabled": False}],
+                    debug={"token": "s3cret"}, **PATIENT)
+    request = patient(floor=1.0, device={"geo": {"country": "GBR", "city": "L\u00e9on"}})
     d = debug(proxy.post(request, TOKEN))
     assert d["generation"] == 1 and "model" not in d and "features" not in d
     assert d["place"]["country"] == "GBR" and d["place"]["city"] == "L\u00e9on" and not d["place"]["from_database"]
@@ -70,8 +70,8 @@ def test_trace_without_a_model(t):
 
 def test_trace_with_a_model(t):
     dsps = [{"name": "alpha", "url": t.dsp().url, "explore": 0}, {"name": "new", "url": t.dsp().url}]
-    proxy = t.proxy(dsps, debug={"token": "s3cret"}, model={"file": str(small_model(t)), "max_age_hours": 0})
-    request = bid_request(floor=0.3, device={"geo": {"country": "GBR"}})
+    proxy = t.proxy(dsps, debug={"token": "s3cret"}, model={"file": str(small_model(t)), "max_age_hours": 0}, **PATIENT)
+    request = patient(floor=0.3, device={"geo": {"country": "GBR"}})
     request["imp"][0]["banner"] = {"format": [{"w": 300, "h": 250}, {"w": 1, "h": 2}]}
     d = debug(proxy.post(request, TOKEN))
     assert d["model"] == proxy.status()["model"]["version"] and d["model_stale"] is False
@@ -80,7 +80,7 @@ def test_trace_with_a_model(t):
     alpha = d["dsps"]["alpha"]
     assert alpha["sent"] and alpha["why"] == "score" and alpha["p"] >= alpha["threshold"] > 0, alpha
     assert d["dsps"]["new"]["why"] == "fail_open:unknown_dsp"
-    d = debug(proxy.post(bid_request(device={"geo": {"country": "DEU"}}), TOKEN))
+    d = debug(proxy.post(patient(device={"geo": {"country": "DEU"}}), TOKEN))
     alpha = d["dsps"]["alpha"]
     assert not alpha["sent"] and alpha["why"] == "below_threshold" and alpha["p"] < alpha["threshold"], alpha
     assert alpha["propensity"] == 0 and "body" not in alpha
@@ -95,36 +95,36 @@ def test_trace_with_a_model(t):
 
 
 def test_only_the_token_brings_it(t):
-    proxy = t.proxy({"a": t.dsp(bidder(2.0))}, debug={"token": "s3cret"})
+    proxy = t.proxy({"a": t.dsp(bidder(2.0))}, debug={"token": "s3cret"}, **PATIENT)
     for header in ({}, {"X-Bidsieve-Debug": ""}, {"X-Bidsieve-Debug": "s3cre"}, {"X-Bidsieve-Debug": "s3crett"},
                    {"X-Bidsieve-Debug": "S3CRET"}, {"X-Bidsieve-Debug": "1"}, {"Authorization": "Bearer s3cret"}):
-        answer = proxy.post(bid_request(floor=1.0), header)
+        answer = proxy.post(patient(floor=1.0), header)
         assert answer.status == 200 and "ext" not in answer.json, (header, answer)
-    assert "ext" in proxy.post(bid_request(floor=1.0), TOKEN).json
+    assert "ext" in proxy.post(patient(floor=1.0), TOKEN).json
     proxy.config["debug"] = {"token": None}
     proxy.write()
     assert proxy.admin("POST", "/reload").status == 200
     for header in (TOKEN, {"X-Bidsieve-Debug": ""}, {"X-Bidsieve-Debug": "null"}):
-        assert "ext" not in proxy.post(bid_request(floor=1.0), header).json
+        assert "ext" not in proxy.post(patient(floor=1.0), header).json
 
 
 def test_the_dsp_sees_nothing_of_it(t):
     dsp = t.dsp()
-    proxy = t.proxy({"a": dsp}, debug={"token": "s3cret"})
-    answer = proxy.post(bid_request(), TOKEN)
+    proxy = t.proxy({"a": dsp}, debug={"token": "s3cret"}, **PATIENT)
+    answer = proxy.post(patient(), TOKEN)
     assert answer.status == 200 and answer.json["nbr"] == 500
     assert "x-bidsieve-debug" not in dsp.headers[0] and "s3cret" not in json.dumps(dsp.requests)
 
 
 def test_traces_are_bounded(t):
-    proxy = t.proxy({"a": t.dsp(bidder(2.0))}, listen={"threads": 1}, debug={"token": "s3cret", "rate_max": 2})
-    traced = sum("ext" in proxy.post(bid_request(floor=1.0), TOKEN).json for _ in range(40))
+    proxy = t.proxy({"a": t.dsp(bidder(2.0))}, listen={"threads": 1}, debug={"token": "s3cret", "rate_max": 2}, **PATIENT)
+    traced = sum("ext" in proxy.post(patient(floor=1.0), TOKEN).json for _ in range(40))
     assert 2 <= traced <= 6, traced
 
 
 def test_with_seatnonbid(t):
-    proxy = t.proxy({"a": t.dsp()}, debug={"token": "s3cret"})
-    ext = proxy.post(bid_request(ext={"bidsieve": {"seatnonbid": True}}), TOKEN).json["ext"]
+    proxy = t.proxy({"a": t.dsp()}, debug={"token": "s3cret"}, **PATIENT)
+    ext = proxy.post(patient(ext={"bidsieve": {"seatnonbid": True}}), TOKEN).json["ext"]
     assert set(ext) == {"seatnonbid", "bidsieve"}
 
 

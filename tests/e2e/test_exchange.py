@@ -4,7 +4,9 @@ import json
 import shutil
 import subprocess
 
-from harness import bid_request, bidder, captured, run, wait_for
+from harness import PATIENT, bidder, captured, patient, run, wait_for
+
+DEAD = "http://127.0.0.1:1/"  # nobody listens there
 
 
 def seatnonbid(answer):
@@ -29,9 +31,9 @@ def test_every_call_that_is_not_made_has_its_reason(t):
             {"name": "ruled", "url": ruled.url, "rules": {"countries": ["DEU"]}},
             {"name": "gone", "url": ruled.url, "enabled": False},
             {"name": "capped", "url": capped.url, "qps_max": 0.001}]
-    proxy = t.proxy(dsps, listen={"threads": 1}, capture=capture(t))
-    assert proxy.post(bid_request("a")).status == 200
-    assert proxy.post(bid_request("b")).status == 200
+    proxy = t.proxy(dsps, listen={"threads": 1}, capture=capture(t), **PATIENT)
+    assert proxy.post(patient("a")).status == 200
+    assert proxy.post(patient("b")).status == 200
     first, second = flushed(t, proxy, 2)
     assert {k: (d["sent"], d["why"]) for k, d in second.items()} == {
         "bids": (True, "fail_open:no_model"), "second": (False, "secondary"), "ruled": (False, "rule:country"),
@@ -41,11 +43,11 @@ def test_every_call_that_is_not_made_has_its_reason(t):
 
 
 def test_a_secondary_that_does_not_fit_any_more_says_tmax(t):
-    slow, secondary = t.dsp(delay=0.5), t.dsp(bidder(1.0))
-    proxy = t.proxy([{"name": "slow", "url": slow.url, "timeout_ms": 150},
-                     {"name": "second", "url": secondary.url, "secondary": True, "timeout_ms": 300}],
-                    capture=capture(t))
-    assert proxy.post(bid_request(tmax=310)).status == 204
+    slow, secondary = t.dsp(delay=3), t.dsp(bidder(1.0))
+    proxy = t.proxy([{"name": "slow", "url": slow.url, "timeout_ms": 300},
+                     {"name": "second", "url": secondary.url, "secondary": True, "timeout_ms": 900}],
+                    capture=capture(t), **PATIENT)
+    assert proxy.post(patient(tmax=1010)).status == 204
     assert proxy.metrics()['bidsieve_dsp_decisions_total{dsp="second",why="rule:tmax"}'] == 1
     record, = flushed(t, proxy, 1)
     assert (record["second"]["sent"], record["second"]["why"]) == (False, "rule:tmax")
@@ -54,15 +56,15 @@ def test_a_secondary_that_does_not_fit_any_more_says_tmax(t):
 
 def test_a_secondary_that_is_not_needed_costs_none_of_its_cap(t):
     primary, secondary = t.dsp(bidder(1.0)), t.dsp(bidder(1.0))
-    proxy = t.proxy([{"name": "first", "url": primary.url},
-                     {"name": "second", "url": secondary.url, "secondary": True, "qps_max": 0.001, "timeout_ms": 200}],
-                    listen={"threads": 1})
+    proxy = t.proxy([{"name": "first", "url": primary.url, "timeout_ms": 1000},
+                     {"name": "second", "url": secondary.url, "secondary": True, "qps_max": 0.001, "timeout_ms": 5000}],
+                    listen={"threads": 1}, auction=PATIENT["auction"])
     for _ in range(3):
-        assert proxy.post(bid_request()).status == 200
+        assert proxy.post(patient()).status == 200
     primary.answer = None
-    assert proxy.post(bid_request()).status == 200
+    assert proxy.post(patient()).status == 200
     assert len(secondary.requests) == 1
-    assert proxy.post(bid_request()).status == 204
+    assert proxy.post(patient()).status == 204
     assert proxy.metrics()['bidsieve_dsp_decisions_total{dsp="second",why="qps"}'] == 1
 
 
@@ -73,51 +75,49 @@ NO_WISHES = [None, {}, {"prebid": {"returnallbidstatus": False}}, {"prebid": []}
 
 
 def test_seatnonbid_only_when_asked(t):
-    dead = t.dsp()
-    dead.close()
     dsps = [{"name": "wins", "url": t.dsp(bidder(5.0)).url}, {"name": "loses", "url": t.dsp(bidder(2.0)).url},
             {"name": "low", "url": t.dsp(bidder(0.1)).url}, {"name": "none", "url": t.dsp().url},
             {"name": "says", "url": t.dsp({"id": "r1", "nbr": 8}).url},
             {"name": "broken", "url": t.dsp(b"<html>").url}, {"name": "error", "url": t.dsp((500, b"")).url},
-            {"name": "dead", "url": dead.url}, {"name": "late", "url": t.dsp(delay=0.6).url},
-            {"name": "ruled", "url": dead.url, "rules": {"countries": ["DEU"]}},
-            {"name": "apps", "url": dead.url, "rules": {"channels": ["app"]}},
-            {"name": "videos", "url": dead.url, "rules": {"media": ["video"]}},
-            {"name": "spare", "url": dead.url, "secondary": True},
-            {"name": "gone", "url": dead.url, "enabled": False}]
-    proxy = t.proxy(dsps, auction={"timeout_ms": 200})
+            {"name": "dead", "url": DEAD}, {"name": "late", "url": t.dsp(delay=2).url, "timeout_ms": 100},
+            {"name": "ruled", "url": DEAD, "rules": {"countries": ["DEU"]}},
+            {"name": "apps", "url": DEAD, "rules": {"channels": ["app"]}},
+            {"name": "videos", "url": DEAD, "rules": {"media": ["video"]}},
+            {"name": "spare", "url": DEAD, "secondary": True},
+            {"name": "gone", "url": DEAD, "enabled": False}]
+    proxy = t.proxy(dsps, **PATIENT)
     for ext in WISHES:
-        answer = proxy.post(bid_request(floor=1.0, ext=ext))
+        answer = proxy.post(patient(floor=1.0, ext=ext))
         assert answer.status == 200, answer
         assert seatnonbid(answer) == {name: {"1": code} for name, code in {
             "loses": 500, "low": 301, "none": 0, "says": 8, "broken": 102, "error": 100, "dead": 103, "late": 101,
             "ruled": 200, "apps": 201, "videos": 202, "spare": 514}.items()}, seatnonbid(answer)
     for ext in NO_WISHES:
-        answer = proxy.post(bid_request(floor=1.0, ext=ext))
+        answer = proxy.post(patient(floor=1.0, ext=ext))
         assert answer.status == 200 and "ext" not in answer.json, (ext, answer)
 
 
 def test_no_bid_is_told_in_a_200_when_asked(t):
     ask = {"bidsieve": {"seatnonbid": True}}
-    proxy = t.proxy({"none": t.dsp()})
-    answer = proxy.post(bid_request(ext=ask))
+    proxy = t.proxy({"none": t.dsp()}, **PATIENT)
+    answer = proxy.post(patient(ext=ask))
     assert answer.status == 200
     assert answer.json == {"id": "r1", "cur": "USD", "nbr": 500, "ext": {"seatnonbid": [
         {"seat": "none", "nonbid": [{"impid": "1", "statuscode": 0}]}]}}
-    assert proxy.post(bid_request()).status == 204
+    assert proxy.post(patient()).status == 204
     proxy.config["dsps"][0]["rules"] = {"countries": ["DEU"]}
     proxy.write()
     assert proxy.admin("POST", "/reload").status == 200
-    answer = proxy.post(bid_request(ext=ask))
+    answer = proxy.post(patient(ext=ask))
     assert answer.json["nbr"] == 501 and seatnonbid(answer) == {"none": {"1": 200}}
 
 
 def test_gzip_body_is_shared_and_says_the_least_time(t):
     one, two, plain = t.dsp(), t.dsp(), t.dsp()
-    proxy = t.proxy([{"name": "one", "url": one.url, "gzip": True, "timeout_ms": 300},
-                     {"name": "two", "url": two.url, "gzip": True, "timeout_ms": 150},
-                     {"name": "plain", "url": plain.url, "timeout_ms": 350}], listen={"threads": 1})
-    sent = bid_request(ext={"text": "é" * 3000})
+    proxy = t.proxy([{"name": "one", "url": one.url, "gzip": True, "timeout_ms": 5000},
+                     {"name": "two", "url": two.url, "gzip": True, "timeout_ms": 4000},
+                     {"name": "plain", "url": plain.url, "timeout_ms": 6000}], listen={"threads": 1}, **PATIENT)
+    sent = patient(ext={"text": "é" * 3000})
     n = 5
     for _ in range(n):
         assert proxy.post(sent).status == 204
@@ -125,7 +125,7 @@ def test_gzip_body_is_shared_and_says_the_least_time(t):
         assert one.headers[i]["content-encoding"] == "gzip" and "content-encoding" not in plain.headers[i]
         assert one.requests[i] == two.requests[i]
         got = json.loads(gzip.decompress(one.requests[i]))
-        assert got.pop("tmax") == 150 and plain.requests[i].pop("tmax") == 350
+        assert got.pop("tmax") == 4000 and plain.requests[i].pop("tmax") == 6000
         assert got == plain.requests[i] == {k: v for k, v in sent.items() if k != "tmax"}
     metrics = proxy.metrics()
     assert metrics["bidsieve_gzip_bodies_total"] == n
@@ -135,24 +135,25 @@ def test_gzip_body_is_shared_and_says_the_least_time(t):
 def test_gzip_of_large_bodies_and_for_secondaries(t):
     first, second = t.dsp(), t.dsp(bidder(1.0))
     second.answer = lambda request, _: bidder(1.0)(json.loads(gzip.decompress(request)), {})
-    proxy = t.proxy([{"name": "first", "url": first.url, "gzip": True, "timeout_ms": 1500},
-                     {"name": "second", "url": second.url, "gzip": True, "secondary": True, "timeout_ms": 700}],
-                    auction={"timeout_ms": 2000})
+    proxy = t.proxy([{"name": "first", "url": first.url, "gzip": True, "timeout_ms": 4000},
+                     {"name": "second", "url": second.url, "gzip": True, "secondary": True, "timeout_ms": 3500}],
+                    **PATIENT)
     for size in (0, 10, 1000, 60_000, 400_000):
-        sent = bid_request(ext={"x": [i * 7919 % 1000 for i in range(size // 4)]}, tmax=2000)
+        sent = patient(ext={"x": [i * 7919 % 1000 for i in range(size // 4)]})
         assert proxy.post(sent).status == 200, size
         tmax = [json.loads(gzip.decompress(d.requests[-1])).pop("tmax") for d in (first, second)]
-        assert tmax == [1500, 700], tmax
+        assert tmax == [4000, 3500], tmax
         assert json.loads(gzip.decompress(second.requests[-1]))["ext"] == sent["ext"]
 
 
 def test_access_log_has_a_line_for_each_bid_request(t):
     path = t.folder / "access.log"
-    proxy = t.proxy({"a": t.dsp(bidder(2.0, 3.0)), "b": t.dsp()}, log={"access_file": str(path), "format": "json"})
-    proxy.post(bid_request())
-    proxy.post(bid_request(), {"content-type": "text/plain"}, path="/openrtb2/auction?secret=1")
+    proxy = t.proxy({"a": t.dsp(bidder(2.0, 3.0)), "b": t.dsp()}, log={"access_file": str(path), "format": "json"},
+                    **PATIENT)
+    proxy.post(patient())
+    proxy.post(patient(), {"content-type": "text/plain"}, path="/openrtb2/auction?secret=1")
     proxy.post(b"{")
-    proxy.post(bid_request(), path="/nothing")
+    proxy.post(patient(), path="/nothing")
     lines = wait_for(lambda: path.exists() and path.read_text().count("\n") >= 3 and path.read_text().splitlines(),
                      "three lines")
     entries = [json.loads(line) for line in lines]
@@ -169,9 +170,10 @@ def test_prices_are_counted_an_imp_each_in_our_currency(t):
     def both(request, _):
         return {"id": request["id"], "cur": "EUR", "seatbid": [{"bid": [
             {"id": i["id"], "impid": i["id"], "price": 2.0, "adm": "x"} for i in request["imp"]]}]}
-    proxy = t.proxy({"a": t.dsp(both)}, auction={"currency_rates": str(rates)})
+    proxy = t.proxy({"a": t.dsp(both)}, auction={**PATIENT["auction"], "currency_rates": str(rates)},
+                    defaults=PATIENT["defaults"])
     imps = [{"id": n, "banner": {"w": 300, "h": 250}, "bidfloor": 1.0, "bidfloorcur": "EUR"} for n in "xy"]
-    answer = proxy.post(bid_request(imp=imps, cur=["EUR"]))
+    answer = proxy.post(patient(imp=imps, cur=["EUR"]))
     assert answer.status == 200 and answer.json["cur"] == "EUR", answer
     metrics = proxy.metrics()
     assert metrics["bidsieve_clearing_price_cpm_count"] == 2
@@ -184,12 +186,12 @@ def test_deals_first(t):
         return {"id": request["id"], "seatbid": [{"bid": [
             {"id": "d", "impid": "1", "price": 2.0, "adm": "deal", "dealid": "D"}]}]}
     imps = [{"id": "1", "banner": {"w": 300, "h": 250}, "pmp": {"deals": [{"id": "D", "bidfloor": 1.5}]}}]
-    proxy = t.proxy({"deal": t.dsp(deal), "open": t.dsp(bidder(9.0))})
+    proxy = t.proxy({"deal": t.dsp(deal), "open": t.dsp(bidder(9.0))}, **PATIENT)
     for deals_first, markup in ((False, "<ad/>"), (True, "deal")):
         proxy.config["auction"]["deals_first"] = deals_first
         proxy.write()
         assert proxy.admin("POST", "/reload").status == 200
-        answer = proxy.post(bid_request(imp=imps))
+        answer = proxy.post(patient(imp=imps))
         assert answer.json["seatbid"][0]["bid"][0]["adm"] == markup, (deals_first, answer)
 
 
@@ -236,7 +238,7 @@ def test_metrics_are_sound(t):
     proxy = t.proxy(dsps, capture=capture(t), auction={"notices": "fire", "loss_notices": True,
                                                        "currency_rates": str(rates)})
     for i in range(20):
-        proxy.post(bid_request(f"r{i}", floor=1.0) if i % 3 else b"{")
+        proxy.post(patient(f"r{i}", floor=1.0) if i % 3 else b"{")
     text = proxy.admin("GET", "/metrics").body.decode()
     types = check_exposition(text)
     for name in ("bidsieve_gzip_bodies_total", "bidsieve_notices_total", "bidsieve_notices_queued_total"):

@@ -2,7 +2,11 @@
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from harness import bid_request, run, wait_for
+from harness import PATIENT, patient, run, wait_for
+
+WIN = {**PATIENT, "auction": {**PATIENT["auction"], "notices": "fire"}}
+LOSS = {**PATIENT, "auction": {**PATIENT["auction"], "loss_notices": True}}
+FIRE = {**PATIENT, "auction": {**PATIENT["auction"], "notices": "fire", "loss_notices": True}}
 
 
 class Tracker:
@@ -45,8 +49,8 @@ def dsps(t, tracker):
 
 def test_pass_leaves_them_in_the_answer(t):
     tracker = Tracker(t)
-    proxy = t.proxy(dsps(t, tracker))
-    won = proxy.post(bid_request(floor=1.0)).json["seatbid"][0]["bid"][0]
+    proxy = t.proxy(dsps(t, tracker), **PATIENT)
+    won = proxy.post(patient(floor=1.0)).json["seatbid"][0]["bid"][0]
     assert won["nurl"] == tracker.url + "/nurl/wins?p=3.01" and won["burl"].endswith("?p=3.01&b=x/wins"), won
     proxy.stop()
     assert tracker.hits == []
@@ -54,9 +58,9 @@ def test_pass_leaves_them_in_the_answer(t):
 
 def test_fire_calls_them_once_and_takes_them_out(t):
     tracker = Tracker(t)
-    proxy = t.proxy(dsps(t, tracker), auction={"notices": "fire", "loss_notices": True})
+    proxy = t.proxy(dsps(t, tracker), **FIRE)
     for _ in range(10):
-        won = proxy.post(bid_request(floor=1.0)).json["seatbid"][0]["bid"][0]
+        won = proxy.post(patient(floor=1.0)).json["seatbid"][0]["bid"][0]
         assert won["price"] == 3.01 and "nurl" not in won and "burl" not in won, won
     expected = ["/burl/wins?p=3.01&b=x/wins", "/lurl/loses?l=102&m=3.01", "/lurl/low?l=100&m=", "/nurl/wins?p=3.01"]
     wait_for(lambda: len(tracker.hits) == 40, "40 notices")
@@ -69,16 +73,16 @@ def test_fire_calls_them_once_and_takes_them_out(t):
 
 def test_loss_notices_alone(t):
     tracker = Tracker(t)
-    proxy = t.proxy(dsps(t, tracker), auction={"loss_notices": True})
-    assert "burl" in proxy.post(bid_request(floor=1.0)).json["seatbid"][0]["bid"][0]
+    proxy = t.proxy(dsps(t, tracker), **LOSS)
+    assert "burl" in proxy.post(patient(floor=1.0)).json["seatbid"][0]["bid"][0]
     wait_for(lambda: len(tracker.hits) == 2, "two notices")
     assert all(hit.startswith("/lurl/") for hit in tracker.hits)
 
 
 def test_a_test_is_not_billed(t):
     tracker = Tracker(t)
-    proxy = t.proxy({"wins": t.dsp(bid(tracker, "wins", 5.0))}, auction={"notices": "fire"})
-    won = proxy.post(bid_request(floor=1.0, test=1)).json["seatbid"][0]["bid"][0]
+    proxy = t.proxy({"wins": t.dsp(bid(tracker, "wins", 5.0))}, **WIN)
+    won = proxy.post(patient(floor=1.0, test=1)).json["seatbid"][0]["bid"][0]
     assert "burl" not in won
     proxy.stop()  # sends what is queued
     assert tracker.hits == ["/nurl/wins?p=1"], tracker.hits
@@ -86,8 +90,8 @@ def test_a_test_is_not_billed(t):
 
 def test_a_nurl_that_brings_the_markup_stays(t):
     tracker = Tracker(t)
-    proxy = t.proxy({"wins": t.dsp(bid(tracker, "wins", 5.0, adm=""))}, auction={"notices": "fire"})
-    won = proxy.post(bid_request(floor=1.0)).json["seatbid"][0]["bid"][0]
+    proxy = t.proxy({"wins": t.dsp(bid(tracker, "wins", 5.0, adm=""))}, **WIN)
+    won = proxy.post(patient(floor=1.0)).json["seatbid"][0]["bid"][0]
     assert won["nurl"].endswith("/nurl/wins?p=1") and "burl" not in won
     proxy.stop()
     assert [hit.split("?")[0] for hit in tracker.hits] == ["/burl/wins"]
@@ -97,9 +101,9 @@ def test_odd_urls_harm_nobody(t):
     urls = ["file:///etc/passwd", "http://user:x@127.0.0.1/", "http://127.0.0.1:1/closed", "no url", "http://",
             "http://127.0.0.1/a b", "http://name.invalid/", "gopher://127.0.0.1/", "/relative", "x" * 9000]
     proxy = t.proxy({f"d{i}": t.dsp(bid(Tracker(t), "b", 1.0 + i, burl=url, nurl=url, lurl=url))
-                     for i, url in enumerate(urls)}, auction={"notices": "fire", "loss_notices": True})
+                     for i, url in enumerate(urls)}, **FIRE)
     for _ in range(3):
-        assert proxy.post(bid_request(floor=0.5)).status == 200
+        assert proxy.post(patient(floor=0.5)).status == 200
     metrics = wait_for(lambda: (m := proxy.metrics())["bidsieve_notices_pending"] == 0 and m, "nothing pending", 20)
     assert metrics['bidsieve_notices_total{kind="loss",result="refused"}'] == 3 * 7
     assert metrics['bidsieve_notices_total{kind="loss",result="failed"}'] == 3 * 2

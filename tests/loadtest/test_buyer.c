@@ -25,12 +25,13 @@ static double plain_probability(const struct buyer *b, const struct view *v)
     double none = 1;
     for (uint32_t c = 0; c < b->n_campaigns; c++) {
         const struct campaign *campaign = &b->campaigns[c];
-        if (!campaign_takes_request(campaign, traffic_atlas(b->traffic), v, matched) ||
-            !campaign_is_running(campaign, v->day, v->ms_of_day))
+        double pace = campaign_pace(campaign, v->day, v->ms_of_day);
+        if (pace <= 0 || !campaign_takes_request(campaign, traffic_atlas(b->traffic), v, matched))
             continue;
         for (uint32_t i = 0; i < v->n_imps; i++) {
             if (campaign_takes_imp(campaign, &v->imps[i]))
-                none *= 1 - campaign_chance(campaign, campaign_floor(campaign, &v->imps[i], NULL));
+                none *= 1 - campaign_chance(campaign, pace,
+                                            campaign_floor(campaign, &v->imps[i], NULL));
         }
     }
     return 1 - none;

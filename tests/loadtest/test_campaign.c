@@ -205,11 +205,23 @@ static void test_flights(void **state)
     struct campaign c = {.flight_days = 3, .cycle_days = 10, .first_day = 4};
     for (int32_t day = -40; day < 40; day++) {
         int32_t in_cycle = ((day - 4) % 10 + 10) % 10;
-        assert_int_equal(campaign_is_running(&c, day, 0), in_cycle < 3);
+        assert_int_equal(campaign_pace(&c, day, 0) == 1, in_cycle < 3);
     }
     struct campaign always = {.key = 1};
     for (int32_t day = -3; day < 40; day++)
-        assert_true(campaign_is_running(&always, day, 86399999));
+        assert_true(campaign_pace(&always, day, 86399999) == 1);
+}
+
+static void test_flights_ramp_up(void **state)
+{
+    struct campaign c = {.flight_days = 7, .cycle_days = 10, .first_day = 2, .ramp_days = 2};
+    assert_true(campaign_pace(&c, 2, 0) == 0);
+    assert_true(fabs(campaign_pace(&c, 2, 43200000) - 0.25) < 1e-9);
+    assert_true(fabs(campaign_pace(&c, 3, 43200000) - 0.75) < 1e-9);
+    assert_true(campaign_pace(&c, 4, 0) == 1);
+    assert_true(campaign_pace(&c, 8, 86399999) == 1);
+    assert_true(campaign_pace(&c, 9, 0) == 0);
+    assert_true(fabs(campaign_pace(&c, 12, 43200000) - 0.25) < 1e-9); /* each flight anew */
 }
 
 /* A budget that is spent stays spent that day, is there again the next morning, and runs out at
@@ -221,13 +233,13 @@ static void test_budgets_run_out(void **state)
     for (int32_t day = 0; day < 50; day++) {
         int32_t ends = -1;
         for (int32_t hour = 0; hour < 24; hour++) {
-            bool runs = campaign_is_running(&c, day, hour * 3600000);
+            bool runs = campaign_pace(&c, day, hour * 3600000) > 0;
             if (!runs && ends < 0)
                 ends = hour;
             assert_true(runs == (ends < 0));
         }
-        assert_true(campaign_is_running(&c, day, 0));
-        assert_false(campaign_is_running(&c, day, 86399999) && ends >= 0);
+        assert_true(campaign_pace(&c, day, 0) > 0);
+        assert_false(campaign_pace(&c, day, 86399999) > 0 && ends >= 0);
         if (first < 0)
             first = ends;
         different += ends != first;
@@ -249,9 +261,11 @@ static void test_chance_and_bid_agree(void **state)
                              .interest = CASES[i].interest,
                              .price_mu = log(CASES[i].median),
                              .price_sigma = CASES[i].sigma};
-        double p = campaign_chance(&c, CASES[i].floor_micros), bids = 0;
+        double pace = i % 2 == 0 ? 1 : 0.4;
+        double p = campaign_chance(&c, pace, CASES[i].floor_micros), bids = 0;
         for (uint64_t auction = 0; auction < N; auction++) {
-            int64_t price = campaign_bid(&c, hash_mix(auction + 12345), 0, CASES[i].floor_micros);
+            int64_t price =
+                campaign_bid(&c, pace, hash_mix(auction + 12345), 0, CASES[i].floor_micros);
             assert_true(price == 0 || price >= CASES[i].floor_micros);
             bids += price > 0;
         }
@@ -270,6 +284,7 @@ int main(void)
         cmocka_unit_test(test_block_list_alone),
         cmocka_unit_test(test_deals),
         cmocka_unit_test(test_flights),
+        cmocka_unit_test(test_flights_ramp_up),
         cmocka_unit_test(test_budgets_run_out),
         cmocka_unit_test(test_chance_and_bid_agree),
     };

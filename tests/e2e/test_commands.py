@@ -1,0 +1,428 @@
+"""The commands as a shell sees them: exit statuses, one clear line on stderr, one JSON document on stdout; broken input
+of every kind; and model files written by hand, scored against arithmetic done here."""
+import gzip
+import json
+import math
+import random
+import struct
+import subprocess
+
+from harness import BIDSIEVE, LOAD, SOURCE, WORLD, captured, run
+
+SCENARIO = SOURCE / "loadtest/scenarios/small.json"
+COMMANDS = ("serve", "check", "train", "evaluate", "score", "replay", "inspect")
+
+
+def refused(t, status, *arguments, words=(), stdin=None, binary=BIDSIEVE):
+    """Fails with that status and one line on stderr that has the words; says nothing on stdout."""
+    r = t.run(*arguments, stdin=stdin, status=status, binary=binary)
+    assert r.stdout == "", r.stdout
+    lines = r.stderr.splitlines()
+    assert len(lines) == 1, r.stderr
+    assert lines[0].startswith(binary.name), r.stderr
+    for word in words:
+        assert str(word) in lines[0], (word, r.stderr)
+    return lines[0]
+
+
+def test_help(t):
+    r = t.run("--help")
+    for command in COMMANDS:
+        assert f"\n  {command} " in r.stdout
+        r2 = t.run(command, "--help")
+        assert r2.stdout.startswith(f"usage: bidsieve {command} ") and r2.stderr == ""
+        assert max(map(len, r2.stdout.splitlines())) <= 120
+    assert t.run("--version").stdout.startswith("bidsieve ")
+    for command in ("serve", "config", "capture", "report"):
+        assert t.run(command, "--help", binary=WORLD).stdout.startswith(f"usage: bidsieve-world {command} ")
+    assert t.run("--help", binary=LOAD).stdout.startswith("usage: bidsieve-load ")
+
+
+def test_wrong_usage_is_2(t):
+    refused(t, 2, "nope", words=["nope", "--help"])
+    for arguments, word in [
+            (["serve"], "--config"), (["check"], "--config"), (["train"], "--capture"), (["evaluate"], "--capture"),
+            (["score"], "--model"), (["replay"], "--capture"), (["inspect"], "--model"),
+            (["train", "--capture", "x"], "--out"), (["inspect", "--model"], "--model"),
+            (["inspect", "--nope"], "--nope"), (["inspect", "extra"], "extra"),
+            (["evaluate", "--capture", "x", "--model", "y", "--recall", "1.5"], "--recall"),
+            (["evaluate", "--capture", "x", "--model", "y", "--recall", "nan"], "--recall"),
+            (["evaluate", "--capture", "x", "--model", "y", "--recall", ""], "--recall"),
+            (["train", "--capture", "x", "--out", "y", "--seed", "1.5"], "--seed"),
+            (["train", "--capture", "x", "--out", "y", "--threads", "-1"], "--threads"),
+            (["train", "--capture", "x", "--out", "y", "--hidden", "0,5"], "hidden"),
+            (["train", "--capture", "x", "--out", "y", "--hidden", "12"], "hidden"),
+            (["replay", "--capture", "x", "--to", "http://127.0.0.1:1/", "--rate", "0"], "--rate")]:
+        refused(t, 2, *arguments, words=[word])
+    assert t.run(status=2).stdout == ""
+
+
+def test_missing_files_are_1_and_named(t):
+    missing = t.folder / "missing"
+    capture = t.world_capture(requests=50, days="0:1")
+    model = t.train(t.world_capture("train.ndjson", requests=600))
+    for arguments in (["serve", "--config", missing], ["check", "--config", missing], ["inspect", "--model", missing],
+                      ["train", "--capture", missing, "--out", t.folder / "m"],
+                      ["train", "--capture", capture, "--schema", missing, "--out", t.folder / "m"],
+                      ["train", "--capture", capture, "--geo", missing, "--out", t.folder / "m"],
+                      ["evaluate", "--capture", missing, "--model", model],
+                      ["evaluate", "--capture", capture, "--model", missing],
+                      ["score", "--model", missing], ["score", "--model", model, "--geo", missing],
+                      ["replay", "--capture", missing, "--to", "http://127.0.0.1:1/"]):
+        refused(t, 1, *arguments, words=[missing, "No such file"], stdin="")
+    assert not (t.folder / "m").exists()
+    # A folder where a file should be, a folder without captures, a place that cannot be written.
+    empty = t.folder / "empty"
+    empty.mkdir()
+    for arguments in (["inspect", "--model", empty], ["check", "--config", empty],
+                      ["train", "--capture", empty, "--out", t.folder / "m"]):
+        refused(t, 1, *arguments, words=[empty])
+    refused(t, 1, "train", "--capture", t.folder / "train.ndjson", "--epochs", 1, "--hidden", "8,4", "--out",
+            t.folder / "no-such-folder/m", words=["no-such-folder"])
+    refused(t, 1, "replay", "--capture", capture, "--to", "gopher://x/", words=["gopher"])
+
+
+def records(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write(path, items):
+    path.write_text("".join((i if isinstance(i, str) else json.dumps(i)) + "\n" for i in items))
+    return path
+
+
+def test_captures_that_cannot_be_learnt_from(t):
+    good = records(t.world_capture(requests=600))
+    out = t.folder / "m"
+
+    def with_outcome(outcome):
+        changed = json.loads(json.dumps(good))
+        for r in changed:
+            for d in r["dsps"]:
+                d["outcome"] = outcome
+        return changed
+    cases = {"empty": [], "blank": ["", ""], "no_bids": with_outcome("no_bid"), "all_bids": with_outcome("bid"),
+             "no_labels": with_outcome("timeout"), "no_dsps": [dict(r, dsps=[]) for r in good],
+             "one": good[:1], "one_moment": [dict(r, ts=good[0]["ts"]) for r in good],
+             "garbage": ["not json", "{", "[]", '{"v":2}', "\0\0"]}
+    for name, content in cases.items():
+        path = write(t.folder / f"{name}.ndjson", content)
+        r = subprocess.run([BIDSIEVE, "train", "--capture", path, "--out", out, "--epochs", "1", "--hidden", "8,4"],
+                           capture_output=True, text=True, timeout=120)
+        assert r.returncode in (0, 1), (name, r)
+        if r.returncode == 0:  # what can be trained on however poorly must at least load
+            assert name == "one_moment", (name, r)
+            t.run("inspect", "--model", out)
+        else:
+            assert r.stderr.splitlines()[-1].startswith("bidsieve train: "), (name, r)
+            assert not out.exists()
+
+
+def test_garbage_lines_are_named_and_left_out(t):
+    good = t.world_capture(requests=600).read_text().splitlines()
+    lines = good[:100] + ["not json"] + good[100:200] + ['{"ts":1,"request":[],"dsps":[]}', ""] + good[200:] + [good[0][:300]]
+    path = t.folder / "dirty.ndjson"
+    path.write_text("\n".join(lines))  # the last one torn, as a crash leaves it
+    clean = t.folder / "clean.ndjson"
+    clean.write_text("\n".join(good) + "\n")
+    r = t.run("train", "--capture", path, "--out", t.folder / "dirty", "--epochs", 1, "--hidden", "8,4")
+    assert "left out 2 records" in r.stderr and "dirty.ndjson:101" in r.stderr, r.stderr
+    t.run("train", "--capture", clean, "--out", t.folder / "clean", "--epochs", 1, "--hidden", "8,4")
+    dirty, clean = (json.loads(t.run("inspect", "--model", t.folder / name, "--json").stdout) for name in ("dirty", "clean"))
+    assert dirty["training"]["train_pairs"] == clean["training"]["train_pairs"]
+
+
+def test_same_seed_same_bytes(t):
+    capture = t.world_capture(requests=600)
+    one, two, other = (t.train(capture, name, "--seed", seed).read_bytes() for name, seed in
+                       (("a", 1), ("b", 1), ("c", 2)))
+    assert one == two
+    assert one != other
+    packed = t.folder / "packed"
+    packed.mkdir()
+    (packed / "x.ndjson.gz").write_bytes(gzip.compress(capture.read_bytes()))
+    assert t.train(packed, "d", "--seed", 1).read_bytes() == one
+
+
+def one_json(text):
+    document, end = json.JSONDecoder().raw_decode(text)
+    assert text[end:].strip() == "", text[end:]
+    return document
+
+
+def test_json_is_one_document(t):
+    capture = t.world_capture(requests=600)
+    model = t.train(capture)
+    dsp = t.dsp()
+    proxy = t.proxy({"broad": dsp}, clock="header")
+    url = f"http://127.0.0.1:{proxy.port}/openrtb2/auction"
+    few = write(t.folder / "few.ndjson", records(capture)[:50])
+    for binary, arguments in [
+            (BIDSIEVE, ["train", "--capture", capture, "--out", t.folder / "m2", "--epochs", 1, "--hidden", "8,4"]),
+            (BIDSIEVE, ["evaluate", "--capture", capture, "--model", model]), (BIDSIEVE, ["inspect", "--model", model]),
+            (BIDSIEVE, ["replay", "--capture", few, "--to", url, "--rate", 500]),
+            (LOAD, ["--to", url, "--file", few, "--rate", "max"]),
+            (WORLD, ["report", "--scenario", SCENARIO, "--capture", capture])]:
+        r = t.run(*arguments, "--json", binary=binary)
+        assert isinstance(one_json(r.stdout), dict) and r.stderr == "", (arguments, r.stderr)
+    assert len(dsp.requests) >= 100
+
+
+def test_replay_to_nobody_fails(t):
+    few = write(t.folder / "few.ndjson", records(t.world_capture(requests=20, days="0:1")))
+    r = subprocess.run([BIDSIEVE, "replay", "--capture", few, "--to", "http://127.0.0.1:1/", "--rate", "1000"],
+                       capture_output=True, text=True, timeout=120)
+    assert r.returncode == 1 and r.stderr.count("\n") == 1 and r.stderr.startswith("bidsieve replay: "), r
+
+
+def test_score(t):
+    capture = t.world_capture(requests=600)
+    model = t.train(capture)
+    some = capture.read_text().splitlines()[:40]
+    r = t.run("score", "--model", model, stdin="\n".join(some) + "\n")
+    lines = [json.loads(line) for line in r.stdout.splitlines()]
+    assert [line["auction"] for line in lines] == [json.loads(s)["auction"] for s in some] and r.stderr == ""
+    for line in lines:
+        assert [d["dsp"] for d in line["dsps"]] == ["broad", "middle", "narrow"]
+        for d in line["dsps"]:
+            assert set(d) == {"dsp", "p", "threshold", "send"} and 0 < d["p"] < 1
+            assert d["send"] == (d["p"] >= d["threshold"])
+    # No DSPs: all of the model. One it does not know: the filter fails open.
+    record = json.loads(some[0])
+    r = t.run("score", "--model", model, stdin=json.dumps(dict(record, dsps=[])))
+    assert json.loads(r.stdout) == lines[0]
+    r = t.run("score", "--model", model, stdin=json.dumps(dict(record, dsps=[{"dsp": "new", "sent": False}])))
+    assert json.loads(r.stdout)["dsps"] == [{"dsp": "new", "p": None, "threshold": None, "send": True}]
+    # A line that is no record is named, the others are scored, and the exit status tells.
+    r = t.run("score", "--model", model, stdin="\n".join([some[0], "nonsense", some[1]]) + "\n", status=1)
+    assert [json.loads(line) for line in r.stdout.splitlines()] == lines[:2] and ":2" in r.stderr, r.stderr
+    assert t.run("score", "--model", model, stdin="").stdout == ""
+
+
+# ---- broken models ----
+
+def test_broken_models_are_refused(t):
+    """Cut or flipped anywhere: one clear line from every command that loads it, and never a crash."""
+    model = t.train(t.world_capture(requests=600)).read_bytes()
+    rng = random.Random(1)
+    header = struct.unpack("<Q", model[:8])[0]
+    broken = t.folder / "broken.safetensors"
+    cuts = [0, 1, 7, 8, 9, 8 + header - 1, 8 + header, 8 + header + 1, len(model) - 1] + \
+        [rng.randrange(len(model)) for _ in range(8)]
+    variants = [("cut at", n, model[:n]) for n in cuts]
+    for at in [0, 4, 7, 8, 9] + [rng.randrange(8, 8 + header) for _ in range(10)] + \
+            [rng.randrange(8 + header, len(model)) for _ in range(10)]:
+        flipped = bytearray(model)
+        flipped[at] ^= 1 << rng.randrange(8)
+        variants.append(("flipped at", at, bytes(flipped)))
+    variants.append(("longer by", 8, model + b"\0" * 8))
+    for what, at, content in variants:
+        broken.write_bytes(content)
+        r = subprocess.run([BIDSIEVE, "inspect", "--model", broken], capture_output=True, text=True, timeout=60)
+        assert r.returncode == 1 and r.stdout == "" and r.stderr.count("\n") == 1, (what, at, r)
+        assert str(broken) in r.stderr, (what, at, r.stderr)
+    for command in (["score"], ["evaluate", "--capture", t.folder / "world.ndjson"]):
+        refused(t, 1, *command, "--model", broken, words=[broken], stdin="")
+    proxy = t.proxy({}, start=False, model={"file": str(broken)})
+    refused(t, 1, "check", "--config", proxy.path, words=["model", broken.name])
+
+
+# ---- model files from elsewhere: DESIGN's tensors and nothing else ----
+
+class Model:
+    """A network of random weights in PyTorch's orientation, written without any library, and its arithmetic."""
+    DSPS = ["alpha", "bravo", "charlie"]
+    SCHEMA = [{"name": "channel", "source": "channel", "dim": 3}, {"name": "dsp", "source": "dsp", "dim": 4},
+              {"name": "domain", "source": "property.domain", "dim": 5},
+              {"name": "floor", "source": "imp.floor", "type": "number", "mean": 0.4, "std": 0.7},
+              {"name": "size", "source": "imp.size", "dim": 2, "slots": 3},
+              {"name": "segments", "source": "user.segments", "type": "number"}]
+    VOCABULARIES = {"channel": ["site", "app"], "domain": ["a.example", "b.example"], "size": ["300x250", "320x50", "1x1"]}
+    H1, H2 = 7, 5
+
+    def __init__(self, seed):
+        rng = random.Random(seed)
+        self.tensors = {}
+        inputs = 0
+        for f in self.SCHEMA:
+            if f.get("type") == "number":
+                inputs += 2
+                continue
+            rows = 2 + len(self.DSPS if f["name"] == "dsp" else self.VOCABULARIES[f["name"]])
+            inputs += f["dim"]
+            self.add(rng, f"embedding.{f['name']}", rows, f["dim"])
+        self.add(rng, "hidden1.weight", self.H1, inputs)
+        self.add(rng, "hidden1.bias", self.H1)
+        self.add(rng, "hidden2.weight", self.H2, self.H1)
+        self.add(rng, "hidden2.bias", self.H2)
+        self.add(rng, "output.weight", 2, self.H2)
+        self.add(rng, "output.bias", 2)
+        self.metadata = {"schema": json.dumps({"features": self.SCHEMA}), "dsps": json.dumps(self.DSPS)}
+
+    def add(self, rng, name, *shape):
+        n = math.prod(shape)
+        values = struct.unpack(f"<{n}f", struct.pack(f"<{n}f", *(rng.uniform(-1, 1) for _ in range(n))))
+        width = shape[-1]
+        self.tensors[name] = (shape, [values[i:i + width] for i in range(0, n, width)] if len(shape) == 2 else values)
+
+    def bytes(self):
+        header, data = {"__metadata__": self.metadata}, b""
+        parts = [(name, "F32", shape, b"".join(struct.pack(f"<{len(row)}f", *row) for row in
+                                               (rows if len(shape) == 2 else [rows])))
+                 for name, (shape, rows) in self.tensors.items()]
+        parts += [(f"vocabulary.{name}", "U8", (len(text),), text) for name, text in
+                  ((name, b"".join(v.encode() + b"\0" for v in values)) for name, values in self.VOCABULARIES.items())]
+        for name, dtype, shape, raw in parts:
+            header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [len(data), len(data) + len(raw)]}
+            data += raw
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        return struct.pack("<Q", len(text)) + text + data
+
+    def layer(self, name, x):
+        weight, bias = self.tensors[f"{name}.weight"][1], self.tensors[f"{name}.bias"][1]
+        return [sum(w * v for w, v in zip(row, x)) + b for row, b in zip(weight, bias)]
+
+    def p(self, dsp, channel, domain, sizes, floor, segments, negative_rate=1.0):
+        values = {"channel": [channel], "domain": [domain], "size": sizes}
+        x, numbers = [], []
+        for f in self.SCHEMA:
+            name = f["name"]
+            if f.get("type") == "number":
+                number = {"floor": floor, "segments": segments}[name]
+                numbers.append((0.0, 1.0) if number is None else
+                               (max(-5.0, min(5.0, (number - f.get("mean", 0)) / f.get("std", 1))), 0.0))
+                continue
+            table = self.tensors[f"embedding.{name}"][1]
+            if name == "dsp":
+                rows = [table[2 + self.DSPS.index(dsp)]]
+            else:
+                vocabulary = self.VOCABULARIES[name]
+                rows = [table[0 if v is None else 2 + vocabulary.index(v) if v in vocabulary else 1] for v in values[name]]
+            x += [sum(column) / len(rows) for column in zip(*rows)]
+        x += [value for value, _ in numbers] + [missing for _, missing in numbers]
+        h = [max(0.0, v) for v in self.layer("hidden1", x)]
+        h = [max(0.0, v) for v in self.layer("hidden2", h)]
+        no, yes = self.layer("output", h)
+        return 1 / (1 + math.exp(-(yes - no + math.log(negative_rate))))
+
+
+# A request, and the features it has.
+HAND_MADE = [
+    ({"imp": [{"id": "1", "banner": {"w": 300, "h": 250}, "bidfloor": 1.5}], "site": {"domain": "a.example"}},
+     ("site", "a.example", ["300x250"], math.log(2.5), None)),
+    ({"imp": [{"id": "1", "banner": {"format": [{"w": 300, "h": 250}, {"w": 320, "h": 50}]}, "bidfloor": 0.01}],
+      "app": {"bundle": "b.example"}}, ("app", "b.example", ["300x250", "320x50"], math.log(1.01), None)),
+    ({"imp": [{"id": "1", "banner": {"w": 9, "h": 9}, "bidfloor": 1e6}], "site": {"domain": "never.seen"}},
+     ("site", "never.seen", ["9x9"], math.log(1 + 1e6), None)),
+    ({"imp": [{"id": "1", "video": {"mimes": ["video/mp4"]}, "bidfloor": 2}], "site": {"domain": "www.b.example"},
+      "user": {"data": [{"segment": [{"id": "1"}, {"id": "2"}]}]}},
+     ("site", "b.example", [None], math.log(3), math.log(3))),
+]
+
+
+def capture_lines(dsps):
+    return "".join(json.dumps({"ts": 1763760000000, "request": {"id": str(i), **request},
+                               "dsps": [{"dsp": d, "sent": False} for d in dsps]}) + "\n"
+                   for i, (request, _) in enumerate(HAND_MADE))
+
+
+def scores(t, path):
+    r = t.run("score", "--model", path, stdin=capture_lines(Model.DSPS))
+    return [{d["dsp"]: d for d in json.loads(line)["dsps"]} for line in r.stdout.splitlines()]
+
+
+def test_a_model_written_by_hand_scores_as_arithmetic_says(t):
+    path = t.folder / "hand.safetensors"
+    for seed, rate in ((1, None), (2, 0.25), (3, 1.0)):
+        model = Model(seed)
+        if rate is not None:
+            model.metadata["negative_rate"] = json.dumps(rate)
+        path.write_bytes(model.bytes())
+        for line, (_, features) in zip(scores(t, path), HAND_MADE):
+            for dsp in Model.DSPS:
+                expected = model.p(dsp, *features, negative_rate=rate or 1.0)
+                if features[4] is None:  # absent segments: none, or not known?
+                    also = model.p(dsp, *features[:4], 0.0, negative_rate=rate or 1.0)
+                else:
+                    also = expected
+                got = line[dsp]
+                assert min(abs(got["p"] - expected), abs(got["p"] - also)) < 2e-5, (seed, dsp, got, expected, also)
+                assert got["send"], "no curve, no threshold: sent"
+    document = one_json(t.run("inspect", "--model", path, "--json").stdout)
+    assert document["dsps"] == Model.DSPS, document
+
+
+def test_a_curve_sets_the_threshold(t):
+    """The highest threshold whose recall is kept with confidence."""
+    model, path = Model(4), t.folder / "curve.safetensors"
+    points = [[0.0, 1.0, 0.99, 1.0, 0.0], [0.2, 0.99, 0.98, 1.0, 0.3], [0.5, 0.98, 0.95, 0.99, 0.6]]
+    model.metadata["curves"] = json.dumps({"alpha": {"pairs": 100, "bids": 10, "points": points}})
+    path.write_bytes(model.bytes())
+    for recall, threshold in ((0.97, 0.2), (0.95, 0.5), (0.985, 0.0)):
+        r = t.run("score", "--model", path, "--recall", recall, stdin=capture_lines(["alpha"]))
+        for line in map(json.loads, r.stdout.splitlines()):
+            got = line["dsps"][0]
+            assert abs(got["threshold"] - threshold) < 1e-6 and got["send"] == (got["p"] >= threshold), (recall, got)
+
+
+def test_hand_written_models_that_are_wrong_are_refused(t):
+    path = t.folder / "wrong.safetensors"
+
+    def without(name):
+        return lambda m: m.tensors.pop(name)
+
+    def reshaped(name, *shape):
+        def change(m):
+            m.add(random.Random(9), name, *shape)
+        return change
+
+    def poisoned(name, value):
+        def change(m):
+            shape, rows = m.tensors[name]
+            m.tensors[name] = (shape, (value,) * len(rows) if len(shape) == 1 else [(value,) * len(r) for r in rows])
+        return change
+
+    def metadata(**entries):
+        def change(m):
+            m.metadata = {k: v for k, v in (m.metadata | entries).items() if v is not None}
+        return change
+    schema = {"features": Model.SCHEMA}
+    for word, change in [
+            ("hidden2.bias", without("hidden2.bias")), ("embedding.domain", without("embedding.domain")),
+            ("tensors", reshaped("hidden1.weight", 7, 3)), ("tensors", reshaped("output.weight", 3, 5)),
+            ("tensors", reshaped("embedding.dsp", 4, 4)), ("tensors", reshaped("embedding.size", 2, 2)),
+            ("hidden1.bias", poisoned("hidden1.bias", math.nan)),
+            ("embedding.domain", poisoned("embedding.domain", math.inf)),
+            ("schema", metadata(schema=None)), ("dsps", metadata(dsps=None)), ("dsps", metadata(dsps="[]")),
+            ("dsps", metadata(dsps='["a","a","b"]')), ("schema", metadata(schema="{}")),
+            ("schema", metadata(schema="nonsense")), ("format", metadata(format="other")),
+            ("negative_rate", metadata(negative_rate="0")), ("negative_rate", metadata(negative_rate="2")),
+            ("curve", metadata(curves='{"alpha":{"points":[[2,1,1,1,1]]}}')),
+            ("checksum", metadata(metadata_checksum="0" * 16)),
+            ("source", metadata(schema=json.dumps({"features": [dict(schema["features"][0], source="no.such")]}))),
+            ("std", metadata(schema=json.dumps({"features": [dict(f, std=0) if f["name"] == "floor" else f
+                                                             for f in Model.SCHEMA]})))]:
+        model = Model(5)
+        change(model)
+        path.write_bytes(model.bytes())
+        refused(t, 1, "inspect", "--model", path, words=[path, word])
+
+
+def test_a_hand_written_model_serves(t):
+    """The proxy takes it too: p is in the capture, and without curves every DSP fails open and says so."""
+    model, path = Model(6), t.folder / "hand.safetensors"
+    path.write_bytes(model.bytes())
+    proxy = t.proxy({name: t.dsp() for name in Model.DSPS}, model={"file": str(path), "max_age_hours": 0},
+                    capture={"directory": str(t.folder / "capture")})
+    for i, (request, _) in enumerate(HAND_MADE):
+        assert proxy.post({"id": str(i), "tmax": 500, **request}).status == 204
+    proxy.stop()
+    expected = scores(t, path)
+    for record in captured(t.folder / "capture"):
+        for d in record["dsps"]:
+            assert abs(d["p"] - expected[int(record["auction"])][d["dsp"]]["p"]) < 1e-6, d
+            assert d["sent"] and d["why"] == "fail_open:no_curve", d
+
+
+run(globals())
