@@ -24,6 +24,8 @@ static json_t *verdict(const struct scoring *s, const char *name, size_t name_le
                        float p)
 {
     float threshold = dsp >= 0 ? predictor_threshold(s->model, (uint32_t)dsp, s->recall) : NAN;
+    if (isnan(threshold) && dsp >= 0 && predictor_curve(s->model, (uint32_t)dsp) != NULL)
+        threshold = 0; /* nothing is proven: everything is sent */
     bool known = dsp >= 0 && isfinite(p) && isfinite(threshold);
     return json_pack("{s:s%,s:o,s:o,s:b}", "dsp", name, name_len, "p",
                      dsp >= 0 && isfinite(p) ? json_real((double)p) : json_null(), "threshold",
