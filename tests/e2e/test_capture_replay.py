@@ -32,7 +32,7 @@ def test_replay_decides_alike(t):
         proxy = world.proxy(t.folder / name, **settings)
         proxy.config["dsps"][1] |= {"filter": "shadow", "threshold": 0.05}
         proxy.config["dsps"][2]["threshold"] = 0.02
-        proxy.config["dsps"].append({"name": "stranger", "url": proxy.config["dsps"][0]["url"]})
+        proxy.config["dsps"].append({"name": "stranger", "url": proxy.config["dsps"][0]["url"], "connections_max": 1024})
         proxy.write()
         assert proxy.admin("POST", "/reload").status == 200
         return proxy

@@ -288,7 +288,8 @@ CASES = {
     "resets": (resets, "error", "closed"),
     "resets_in_the_body": (resets_in_the_body, "error", "closed"),
     "answers_twice": (answers_twice, "bid", None),
-    "answers_again_later": (answers_again_later, "bid", None),
+    # The second answer meets a connection at rest, which is closed, or the next request, whose id it has not.
+    "answers_again_later": (answers_again_later, ("bid", "invalid"), None),
     "answers_another_id": (answers_another_id, "invalid", "wrong_response_id"),
     "a_byte_at_a_time": (a_byte_at_a_time, "bid", None),
     "a_byte_a_chunk": (a_byte_a_chunk, "bid", None),
@@ -374,7 +375,8 @@ def post_case(proxy, name, posts, errors):
 
 def check_case(status, metrics, name, outcome, counter, posts, errors):
     outcomes = {k: v for k, v in status[name]["outcomes"].items() if v}
-    if outcomes != {outcome: posts}:
+    allowed = outcome if isinstance(outcome, tuple) else (outcome,)
+    if not set(outcomes) <= set(allowed) or sum(outcomes.values()) != posts:
         errors.append(f"{name}: {outcomes}, not {posts} x {outcome}")
     if counter and counted(metrics, name).get(counter, 0) != posts:
         errors.append(f"{name}: {counted(metrics, name)}, not {posts} x {counter}")
@@ -428,7 +430,7 @@ def test_every_way(t):
     for name, (_, outcome, _) in CASES.items():
         for i in range(POSTS):
             calls = {d["dsp"]: d for d in records[f"{host(name)}-{i}"]["dsps"]}
-            assert calls[name]["sent"] and calls[name]["outcome"] == outcome, calls[name]
+            assert calls[name]["sent"] and calls[name]["outcome"] in outcome, calls[name]
             assert calls["good"]["won"], calls["good"]
 
 

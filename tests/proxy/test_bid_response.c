@@ -504,8 +504,13 @@ static char *fitting_request(const json_t *body, const char *fallback_id)
                 continue;
             json_t *imp = json_object_get(seen, impid);
             if (imp == NULL) {
-                imp = json_pack("{s:s, s:{s:i,s:i}, s:{s:[s]}, s:{s:[]}}", "id", impid, "banner",
-                                "w", 300, "h", 250, "video", "mimes", "video/mp4", "pmp", "deals");
+                int w = (int)json_integer_value(json_object_get(bid, "w"));
+                int h = (int)json_integer_value(json_object_get(bid, "h"));
+                imp = json_pack("{s:s, s:{s:i,s:i}, s:{s:[s]}, s:{s:[s]}, s:{s:s}, s:{s:[]}}", "id",
+                                impid, "banner", "w", w > 0 ? w : 300, "h", h > 0 ? h : 250,
+                                "video", "mimes", "video/mp4", "audio", "mimes", "audio/mp4",
+                                "native", "request",
+                                "{\"assets\":[{\"id\":1,\"title\":{\"len\":90}}]}", "pmp", "deals");
                 json_object_set(seen, impid, imp);
                 json_array_append_new(imps, imp);
             }
