@@ -69,8 +69,7 @@ const char *why_name(enum why w)
     return NAMES[w];
 }
 
-/* A configured threshold is taken as it is, 0 too. A curve's 0 means that no threshold is proven at
- * this recall target: a score is never 0, so that a threshold of 0 would send everything anyway. */
+/* A configured threshold is taken as it is, 0 too. */
 static float threshold_of(const struct predictor *model, int32_t model_dsp,
                           const struct filter_settings *settings)
 {
@@ -78,9 +77,7 @@ static float threshold_of(const struct predictor *model, int32_t model_dsp,
         return NAN;
     if (!isnan(settings->threshold))
         return (float)settings->threshold;
-    const struct recall_curve *curve = predictor_curve(model, (uint32_t)model_dsp);
-    float threshold = curve != NULL ? recall_curve_threshold(curve, settings->recall_target) : 0;
-    return threshold > 0 ? threshold : NAN;
+    return predictor_threshold(model, (uint32_t)model_dsp, settings->recall_target);
 }
 
 struct filter *filter_create(const struct predictor *model, const struct geo *geo,

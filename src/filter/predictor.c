@@ -216,6 +216,15 @@ const struct recall_curve *predictor_curve(const struct predictor *p, uint32_t d
     return p->metadata->curves[dsp];
 }
 
+/* A curve's 0 means that nothing is proven at this target: a score is never 0, so that a threshold
+ * of 0 would send everything anyway. */
+float predictor_threshold(const struct predictor *p, uint32_t dsp, double recall_target)
+{
+    const struct recall_curve *curve = predictor_curve(p, dsp);
+    float threshold = curve != NULL ? recall_curve_threshold(curve, recall_target) : 0;
+    return threshold > 0 ? threshold : NAN;
+}
+
 char *predictor_describe(const struct predictor *p)
 {
     return strdup(p->description);

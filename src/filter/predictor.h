@@ -32,6 +32,9 @@ const char *predictor_dsp_name(const struct predictor *p, uint32_t dsp);
 int32_t predictor_find_dsp(const struct predictor *p, const char *name); /* -1 unknown */
 const struct recall_curve *predictor_curve(const struct predictor *p,
                                            uint32_t dsp); /* NULL = none */
+/* The threshold that keeps recall_target by its curve; NAN where there is no curve, or too few bids
+ * to prove it: such a DSP is sent everything. */
+float predictor_threshold(const struct predictor *p, uint32_t dsp, double recall_target);
 
 /* The whole __metadata__ as one JSON object, for `inspect`; caller frees. */
 char *predictor_describe(const struct predictor *p);

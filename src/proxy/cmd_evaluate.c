@@ -179,10 +179,7 @@ static int report(struct evaluation *e, double recall, bool json, struct error *
         printf("%-16s %9s %7s %6s %6s %7s %6s %9s  %-22s %s\n", "dsp", "calls", "bids", "rate",
                "auc", "nll", "calib", "threshold", "recall [95%]", "withheld");
     for (uint32_t d = 0; d < n && !failed; d++) {
-        const struct recall_curve *curve = predictor_curve(e->model, d);
-        float threshold = curve != NULL ? recall_curve_threshold(curve, recall) : NAN;
-        if (threshold <= 0)
-            threshold = NAN;
+        float threshold = predictor_threshold(e->model, d, recall);
         failed = judge(&e->samples[d], threshold, r, err);
         if (failed)
             break;

@@ -23,12 +23,9 @@ struct scoring {
 static json_t *verdict(const struct scoring *s, const char *name, size_t name_len, int32_t dsp,
                        float p)
 {
-    float threshold = NAN;
-    if (dsp >= 0) {
-        const struct recall_curve *curve = predictor_curve(s->model, (uint32_t)dsp);
-        if (curve != NULL)
-            threshold = recall_curve_threshold(curve, s->recall);
-    }
+    float threshold = dsp >= 0 ? predictor_threshold(s->model, (uint32_t)dsp, s->recall) : NAN;
+    if (isnan(threshold) && dsp >= 0 && predictor_curve(s->model, (uint32_t)dsp) != NULL)
+        threshold = 0; /* nothing is proven: everything is sent */
     bool known = dsp >= 0 && isfinite(p) && isfinite(threshold);
     return json_pack("{s:s%,s:o,s:o,s:b}", "dsp", name, name_len, "p",
                      dsp >= 0 && isfinite(p) ? json_real((double)p) : json_null(), "threshold",

@@ -14,9 +14,8 @@ static uint64_t hash_string(const char *s, uint64_t seed)
 
 static uint64_t settings_hash(const struct config *c, const struct config_dsp *d)
 {
-    const uint64_t numbers[] = {
-        d->connections_max,          d->connect_timeout_ms, d->timeout_ms, d->tls_verify, d->gzip,
-        c->limits.response_bytes_max};
+    const uint64_t numbers[] = {d->connections_max, d->connect_timeout_ms, d->tls_verify, d->gzip,
+                                c->limits.response_bytes_max};
     uint64_t h = hash_bytes((struct bytes){(const char *)numbers, sizeof(numbers)}, 1);
     h = hash_string(d->url, h);
     h = hash_string(d->tls_ca_file, h);

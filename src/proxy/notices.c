@@ -55,6 +55,7 @@ struct notices {
     /* The loop's: */
     struct text taken; /* what is being handed to the hosts */
     struct host *hosts;
+    struct tls_trust *trust; /* read at the first https host, once: it takes long */
     struct list by_age, unused;
     struct timer timer, drain_timer;
     bool stopping;
@@ -171,6 +172,10 @@ static struct host *find_host(struct notices *n, const char *origin, const struc
     o.body_bytes_max = 65536;
     o.idle_timeout_ms = 10000;
     o.tls_verify = n->options.tls_verify;
+    if (parsed->is_tls && o.tls_verify && n->trust == NULL &&
+        (n->trust = tls_trust_load(NULL, &unused)) == NULL)
+        return NULL;
+    o.tls_trust = n->trust;
     h->client = dsp_client_create(n->loop, &o, &unused);
     if (h->client == NULL)
         return NULL;
@@ -427,6 +432,7 @@ void notices_destroy(struct notices *n)
     free_notices(&n->by_age);
     free_notices(&n->unused);
     loop_destroy(n->loop);
+    tls_trust_destroy(n->trust);
     pthread_mutex_destroy(&n->lock);
     text_dispose(&n->queue);
     text_dispose(&n->taken);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "bytes.h"
+#include "decimal.h"
 
 struct text {
     char *base;
@@ -55,13 +56,8 @@ static inline void text_add_string(struct text *t, const char *string)
 
 static inline void text_add_uint(struct text *t, uint64_t n)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
-    do {
-        digits[--at] = (char)('0' + n % 10);
-        n /= 10;
-    } while (n != 0);
-    text_add(t, digits + at, sizeof(digits) - at);
+    char digits[DECIMAL_BYTES_MAX];
+    text_add(t, digits, decimal_write(digits, n));
 }
 
 static inline void text_add_int(struct text *t, int64_t n)

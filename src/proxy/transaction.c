@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "decimal.h"
 #include "hash.h"
 #include "proxy/arena_text.h"
 
@@ -227,10 +228,16 @@ static void cut_body(const struct bid_request *r, uint32_t tmax_ms, struct body_
 {
     uint32_t cut = r->tmax.len > 0 ? r->tmax.at : r->members_at;
     uint32_t resume = cut + r->tmax.len;
-    int len = snprintf(out->text, sizeof(out->text),
-                       r->tmax.len > 0 ? "%" PRIu32 : "\"tmax\":%" PRIu32 ",", tmax_ms);
+    size_t len = 0;
+    if (r->tmax.len == 0) {
+        memcpy(out->text, "\"tmax\":", 7);
+        len = 7;
+    }
+    len += decimal_write(out->text + len, tmax_ms);
+    if (r->tmax.len == 0)
+        out->text[len++] = ',';
     out->before = (struct bytes){r->body.base, cut};
-    out->insert = (struct bytes){out->text, (size_t)len};
+    out->insert = (struct bytes){out->text, len};
     out->after = (struct bytes){r->body.base + resume, r->body.len - resume};
 }
 
@@ -461,8 +468,8 @@ static void io_finished(void *ctx)
     struct bytes body = auction_response_ext(t->auction, ext, &t->arena);
     struct counted n = count(t, now_us);
     capture(t);
+    fire_notices(t); /* before the answer: the request's texts may be gone with it */
     worker_respond(t->worker, t->exchange, body.len > 0 ? 200 : 204, body, n.called, n.bids);
-    fire_notices(t);
     transaction_end(t);
 }
 

@@ -73,11 +73,47 @@ static void test_adoption_left_in_the_loop(void **state)
     assert_int_equal(adopted, 1); /* and the leak checker sees that the snapshot is gone */
 }
 
+/* What a reload may change without a new link, so that connections stay warm, and what not. */
+static void test_link_fits(void **state)
+{
+    static const struct {
+        const char *settings;
+        bool fits;
+    } cases[] = {
+        {"'url':'http://127.0.0.1:9/'", true},
+        {"'url':'http://127.0.0.1:9/','timeout_ms':7,'qps_max':9,'filter':'off'", true},
+        {"'url':'http://127.0.0.1:9/x'", false},
+        {"'url':'http://127.0.0.1:9/','connections_max':3", false},
+        {"'url':'http://127.0.0.1:9/','headers':{'x-key':'1'}", false},
+        {"'url':'http://127.0.0.1:9/','openrtb_version':'2.5'", false},
+    };
+    struct error err = {""};
+    struct loop *loop = loop_create(&err);
+    struct snapshot *first = build(1, "{'dsps':[{'name':'a','url':'http://127.0.0.1:9/'}]}");
+    struct dsp_link *link =
+        dsp_link_create(loop, first->config, &first->config->dsps[0], 0, 1, &err);
+    assert_non_null(link);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char config[256];
+        snprintf(config, sizeof(config),
+                 "{'dsps':[{'name':'b','url':'http://b/'},{'name':'a',%s}]}", cases[i].settings);
+        struct snapshot *next = build(2, config);
+        if (dsp_link_fits(link, next->config, &next->config->dsps[1]) != cases[i].fits)
+            fail_msg("%s", config);
+        assert_false(dsp_link_fits(link, next->config, &next->config->dsps[0]));
+        snapshot_release(next);
+    }
+    dsp_link_release(link);
+    snapshot_release(first);
+    loop_destroy(loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stop_left_in_the_loop),
         cmocka_unit_test(test_adoption_left_in_the_loop),
+        cmocka_unit_test(test_link_fits),
     };
     return cmocka_run_group_tests(tests, files_enter, files_leave);
 }

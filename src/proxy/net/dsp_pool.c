@@ -18,6 +18,7 @@
 
 #include <stdlib.h>
 
+#include "decimal.h"
 #include "proxy/net/dsp_request.h"
 #include "proxy/net/gunzip.h"
 #include "proxy/net/net_internal.h"
@@ -247,8 +248,11 @@ static void send_request(struct connection *k, struct dsp_call *call)
         char *at = k->out + c->head_len;
         memcpy(at, call->extra, call->extra_len);
         at += call->extra_len;
-        at += snprintf(at, FRAMING_BYTES_MAX, "Content-Length: %zu\r\n\r\n",
-                       p->before_len + call->insert_len + p->after_len);
+        memcpy(at, "Content-Length: ", 16);
+        at += 16;
+        at += decimal_write(at, p->before_len + call->insert_len + p->after_len);
+        memcpy(at, "\r\n\r\n", 4);
+        at += 4;
         memcpy(at, call->insert, call->insert_len);
         pieces[0] = (struct iovec){k->out, (size_t)(at - k->out)};
         pieces[1] = (struct iovec){p->data, p->before_len};

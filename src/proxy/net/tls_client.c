@@ -9,7 +9,7 @@
 #include <string.h>
 
 struct tls_trust {
-    X509_STORE *store;
+    SSL_CTX *context; /* shared by threads: OpenSSL counts and locks what is not constant in it */
 };
 
 struct tls_client {
@@ -19,16 +19,42 @@ struct tls_client {
     char host[];
 };
 
+/* Returning 1 takes over the reference. */
+static int on_new_session(SSL *ssl, SSL_SESSION *session)
+{
+    struct tls_client *t = SSL_get_app_data(ssl);
+    SSL_SESSION_free(t->session);
+    t->session = session;
+    return 1;
+}
+
+static SSL_CTX *new_context(bool verify)
+{
+    SSL_CTX *c = SSL_CTX_new(TLS_client_method());
+    if (c == NULL)
+        return NULL;
+    SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION);
+    SSL_CTX_set_options(c, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                            SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_read_ahead(c, 1); /* a record in one read, not its header first */
+    SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE |
+                                          SSL_SESS_CACHE_NO_AUTO_CLEAR);
+    SSL_CTX_sess_set_new_cb(c, on_new_session);
+    SSL_CTX_set_verify(c, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    return c;
+}
+
 struct tls_trust *tls_trust_load(const char *ca_file, struct error *err)
 {
     struct tls_trust *t = calloc(1, sizeof(*t));
-    if (t == NULL || (t->store = X509_STORE_new()) == NULL) {
+    if (t == NULL || (t->context = new_context(true)) == NULL) {
         free(t);
         error_set(err, "TLS: out of memory");
         return NULL;
     }
-    if ((ca_file != NULL ? X509_STORE_load_file(t->store, ca_file)
-                         : X509_STORE_set_default_paths(t->store)) != 1) {
+    if ((ca_file != NULL ? SSL_CTX_load_verify_file(t->context, ca_file)
+                         : SSL_CTX_set_default_verify_paths(t->context)) != 1) {
         char reason[256];
         ERR_error_string_n(ERR_peek_last_error(), reason, sizeof(reason));
         ERR_clear_error();
@@ -44,19 +70,8 @@ void tls_trust_destroy(struct tls_trust *t)
 {
     if (t == NULL)
         return;
-    X509_STORE_free(t->store);
+    SSL_CTX_free(t->context);
     free(t);
-}
-
-/* Returning 1 takes over the reference. */
-static int on_new_session(SSL *ssl, SSL_SESSION *session)
-{
-    struct tls_client *t = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-    if (t == NULL)
-        return 0;
-    SSL_SESSION_free(t->session);
-    t->session = session;
-    return 1;
 }
 
 struct tls_client *tls_client_create(const char *host, const struct tls_trust *trust,
@@ -64,7 +79,11 @@ struct tls_client *tls_client_create(const char *host, const struct tls_trust *t
 {
     size_t size = strlen(host) + 1;
     struct tls_client *t = calloc(1, sizeof(*t) + size);
-    if (t == NULL || (t->context = SSL_CTX_new(TLS_client_method())) == NULL) {
+    if (t != NULL && trust != NULL && SSL_CTX_up_ref(trust->context) == 1)
+        t->context = trust->context;
+    else if (t != NULL && trust == NULL)
+        t->context = new_context(false);
+    if (t == NULL || t->context == NULL) {
         free(t);
         error_set(err, "TLS: out of memory");
         return NULL;
@@ -73,19 +92,6 @@ struct tls_client *tls_client_create(const char *host, const struct tls_trust *t
     memcpy(t->host, host, size);
     t->verify = trust != NULL;
     t->is_literal = inet_pton(AF_INET, host, binary) == 1 || inet_pton(AF_INET6, host, binary) == 1;
-    SSL_CTX_set_min_proto_version(t->context, TLS1_2_VERSION);
-    SSL_CTX_set_options(t->context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-    SSL_CTX_set_mode(t->context, SSL_MODE_ENABLE_PARTIAL_WRITE |
-                                     SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                     SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_read_ahead(t->context, 1); /* a record in one read, not its header first */
-    SSL_CTX_set_session_cache_mode(t->context,
-                                   SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
-    SSL_CTX_sess_set_new_cb(t->context, on_new_session);
-    SSL_CTX_set_app_data(t->context, t);
-    SSL_CTX_set_verify(t->context, t->verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
-    if (t->verify)
-        SSL_CTX_set1_cert_store(t->context, trust->store);
     return t;
 }
 
@@ -93,7 +99,6 @@ void tls_client_destroy(struct tls_client *t)
 {
     if (t == NULL)
         return;
-    SSL_CTX_set_app_data(t->context, NULL);
     SSL_SESSION_free(t->session);
     SSL_CTX_free(t->context);
     free(t);
@@ -105,6 +110,7 @@ SSL *tls_client_connection(struct tls_client *t, int fd)
     if (ssl == NULL)
         return NULL;
     bool ok = SSL_set_fd(ssl, fd) == 1;
+    SSL_set_app_data(ssl, t);
     if (!t->is_literal)
         ok = ok && SSL_set_tlsext_host_name(ssl, t->host) == 1;
     if (t->verify) {

@@ -12,7 +12,7 @@ struct tls_client;
 /* host is a name or a literal address. trust NULL: nobody is verified. */
 struct tls_client *tls_client_create(const char *host, const struct tls_trust *trust,
                                      struct error *err);
-void tls_client_destroy(struct tls_client *t); /* connections may outlive it */
+void tls_client_destroy(struct tls_client *t); /* after its connections */
 
 /* A client-side connection over the descriptor, ready to shake hands; NULL if memory is short. */
 SSL *tls_client_connection(struct tls_client *t, int fd);

@@ -1,6 +1,6 @@
-/* The certificate authorities that TLS clients believe. Reading the system's takes tens of
- * milliseconds, so it is done off the loops, and once for all DSPs and loops. Immutable; clients
- * may outlive it. */
+/* The certificate authorities that TLS clients believe, and the settings that all share. Reading
+ * the system's takes tens of milliseconds, so it is done off the loops, and once for all DSPs and
+ * loops. Any thread; clients may outlive it. */
 #ifndef PROXY_NET_TLS_TRUST_H
 #define PROXY_NET_TLS_TRUST_H
 
