@@ -488,7 +488,24 @@ static void test_nonbid_codes_of_a_dsp(void **state)
 
 /* ---- what real DSPs answered ---- */
 
-/* A request that fits the answer: its id, its imps (any media), its deals, its currency. */
+/* What the bid says that it is: a medium, a size. */
+static void offer(json_t *imp, const json_t *bid)
+{
+    json_int_t w = json_integer_value(json_object_get(bid, "w"));
+    json_int_t h = json_integer_value(json_object_get(bid, "h"));
+    json_int_t mtype = json_integer_value(json_object_get(bid, "mtype"));
+    if (w > 0 && h > 0)
+        json_array_append_new(json_object_get(json_object_get(imp, "banner"), "format"),
+                              json_pack("{s:I,s:I}", "w", w, "h", h));
+    if (mtype == 3)
+        json_object_set_new(imp, "audio", json_pack("{s:[s]}", "mimes", "audio/mp4"));
+    if (mtype == 4)
+        json_object_set_new(
+            imp, "native",
+            json_pack("{s:s}", "request", "{\"assets\":[{\"id\":1,\"title\":{\"len\":90}}]}"));
+}
+
+/* A request that fits the answer: its id, its imps (media, sizes), its deals, its currency. */
 static char *fitting_request(const json_t *body, const char *fallback_id)
 {
     json_t *imps = json_array(), *seen = json_object();
@@ -514,6 +531,7 @@ static char *fitting_request(const json_t *body, const char *fallback_id)
                 json_object_set(seen, impid, imp);
                 json_array_append_new(imps, imp);
             }
+            offer(imp, bid);
             if (dealid != NULL && dealid[0] != '\0')
                 json_array_append_new(json_object_get(json_object_get(imp, "pmp"), "deals"),
                                       json_pack("{s:s}", "id", dealid));
