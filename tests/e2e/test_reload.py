@@ -95,7 +95,7 @@ def test_what_needs_a_restart_is_said(t):
     assert proxy.admin("POST", "/reload").status == 200
     status = proxy.status()
     assert status["restart_needed"] is True and status["dsps"][0]["name"] == "renamed", status
-    assert "next start" in proxy.log(), proxy.log()
+    wait_for(lambda: "next start" in proxy.log(), "the warning")
     assert proxy.post(bid_request()).status == 200  # on the port it began with
     proxy.config["listen"]["port"] = port
     proxy.write()
