@@ -11,6 +11,7 @@
 #include "filter/trainset.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -409,17 +410,69 @@ static int train_on(struct trained *to, struct trainset *t, const struct trainse
     return 0;
 }
 
-/* The recipe that `report` tells of, on all of the data. */
-static int refit(struct trained *to, struct trainset *t, const struct trainset_options *o,
-                 struct train_report *report, struct error *err)
+/* The same recipe on all of the data. Which epoch is the best is known only when the first training
+ * ends, so the parameters of all are kept: the second one may run beside the first, and what comes
+ * out does not depend on whether it does. */
+struct refit {
+    struct trainset *trainset;
+    const struct trainset_options *o;
+    struct trained trained;
+    struct train_report report;
+    uint32_t epochs_stop; /* 0: all of them */
+    float **epochs;       /* [epochs_max] parameters, NULL = not reached */
+    int status;
+    struct error err;
+};
+
+static void keep_epoch(void *ctx, uint32_t epoch, const struct network *n)
 {
-    struct train_options train = o->train;
-    struct train_report again;
-    train.epochs_stop = report->best_epoch;
-    if (train_on(to, t, o, &train, 0, &again, err) != 0)
-        return -1;
-    calibration_apply(to->network, report->calibration);
-    report->seconds += again.seconds;
+    struct refit *r = ctx;
+    float *kept = malloc(n->block_floats * sizeof(*kept));
+    if (kept != NULL)
+        memcpy(kept, n->block, n->block_floats * sizeof(*kept));
+    r->epochs[epoch - 1] = kept;
+}
+
+static void *run_refit(void *arg)
+{
+    struct refit *r = arg;
+    struct train_options train = r->o->train;
+    train.progress = NULL;
+    train.epochs_stop = r->epochs_stop;
+    train.epoch_done = keep_epoch;
+    train.epoch_done_ctx = r;
+    r->status = train_on(&r->trained, r->trainset, r->o, &train, 0, &r->report, &r->err);
+    return NULL;
+}
+
+static int refit_init(struct refit *r, struct trainset *t, const struct trainset_options *o)
+{
+    *r = (struct refit){.trainset = t, .o = o};
+    r->epochs = calloc((size_t)o->train.epochs_max + 1, sizeof(*r->epochs));
+    return r->epochs != NULL ? 0 : -1;
+}
+
+static void refit_dispose(struct refit *r)
+{
+    for (uint32_t i = 0; r->epochs != NULL && i < r->o->train.epochs_max; i++)
+        free(r->epochs[i]);
+    free(r->epochs);
+    trained_dispose(&r->trained);
+}
+
+/* To the epoch and the calibration that the first training found. */
+static int refit_settle(struct refit *r, const struct train_report *first, struct error *err)
+{
+    struct network *n = r->trained.network;
+    if (r->status != 0)
+        return error_set(err, "%s", r->err.text);
+    const float *best = r->epochs[first->best_epoch - 1];
+    if (best == NULL)
+        return error_set(err, "training: out of memory");
+    memcpy(n->block, best, n->block_floats * sizeof(*best));
+    if (slices_settle_unseen_rows(&r->trained.slices, n) != 0)
+        return error_set(err, "training: out of memory");
+    calibration_apply(n, first->calibration);
     return 0;
 }
 
@@ -507,21 +560,45 @@ done:
     return status;
 }
 
+/* Both trainings, beside each other when there are two threads. */
+static int train_both(struct trained *judged, struct refit *again, struct trainset *t,
+                      const struct trainset_options *o, struct train_report *report,
+                      struct error *err)
+{
+    struct trainset_options half = *o;
+    pthread_t thread;
+    bool beside = o->train.threads > 1 && pthread_create(&thread, NULL, run_refit, again) == 0;
+    if (beside)
+        half.train.threads = o->train.threads / 2;
+    int status = train_on(judged, t, &half, &half.train, o->validation_share, report, err);
+    if (beside)
+        pthread_join(thread, NULL);
+    else if (status == 0) {
+        again->epochs_stop = report->best_epoch;
+        run_refit(again);
+    }
+    return status == 0 ? refit_settle(again, report, err) : -1;
+}
+
 int trainset_train(struct trainset *t, const struct trainset_options *o, const char *out_path,
                    struct train_report *report, struct error *err)
 {
-    struct trained judged = {0}, again = {0};
+    struct trained judged = {0};
+    struct refit again;
     int status = -1;
     if (!(o->validation_share > 0 && o->validation_share < 1))
         return error_set(err, "training: validation share must be between 0 and 1");
-    if (train_on(&judged, t, o, &o->train, o->validation_share, report, err) != 0)
-        goto done;
-    t->counts.pairs_dropped = t->pairs_refused + judged.slices.pairs_dropped;
-    if (o->refit && refit(&again, t, o, report, err) != 0)
-        goto done;
-    status = finish(t, &judged, o->refit ? &again : &judged, o, report, out_path, err);
-done:
+    if (refit_init(&again, t, o) != 0)
+        return error_set(err, "training: out of memory");
+    if (o->refit)
+        status = train_both(&judged, &again, t, o, report, err);
+    else
+        status = train_on(&judged, t, o, &o->train, o->validation_share, report, err);
+    if (status == 0) {
+        t->counts.pairs_dropped = t->pairs_refused + judged.slices.pairs_dropped;
+        status = finish(t, &judged, o->refit ? &again.trained : &judged, o, report, out_path, err);
+    }
     trained_dispose(&judged);
-    trained_dispose(&again);
+    refit_dispose(&again);
     return status;
 }

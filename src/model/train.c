@@ -21,10 +21,11 @@
 
 enum {
     BATCH_MIN = 64,
-    STEPS_MIN = 200,        /* steps an epoch should have before batches get larger */
-    NEGATIVES_PER_BID = 4,  /* by weight, when the caller leaves the choice to us */
-    WARMUP_STEPS_MAX = 200, /* the learning rate rises over so many */
-    RUN_MAX = 256,          /* DSPs of one request scored at a time */
+    STEPS_MIN = 200,            /* steps an epoch should have before batches get larger */
+    NEGATIVES_PER_BID = 4,      /* by weight, when the caller leaves the choice to us */
+    WARMUP_STEPS_MAX = 200,     /* the learning rate rises over so many */
+    RUN_MAX = 256,              /* DSPs of one request scored at a time */
+    BLAS_THREADS_FROM = 100000, /* weights of the second layer */
 };
 
 #define PROGRESS_INTERVAL_S 0.25
@@ -327,6 +328,8 @@ static int train_epochs(struct trainer *t, struct train_report *report, struct e
         t->progress.epoch = epoch + 1;
         train_epoch(t, epoch);
         report->epochs = epoch + 1;
+        if (t->o->epoch_done != NULL)
+            t->o->epoch_done(t->o->epoch_done_ctx, epoch + 1, t->network);
         double nll = NAN;
         if (t->validation->n_pairs > 0) {
             if (score_all(t->network, t->validation, t->validation_p, err) != 0)
@@ -386,6 +389,13 @@ static int fill_report(struct trainer *t, struct train_report *report, struct er
     return 0;
 }
 
+/* The products of a batch at 256/64 take less time than to wake a thread and wait for it: on a busy
+ * machine two threads are slower than one. */
+static int blas_threads(const struct network_shape *s, const struct train_options *o)
+{
+    return (uint64_t)s->hidden1 * s->hidden2 >= BLAS_THREADS_FROM ? (int)o->threads : 1;
+}
+
 int train_network(const struct network_shape *shape, const struct examples *train,
                   const struct examples *validation, const struct train_options *options,
                   struct network **out, struct train_report *report, struct error *err)
@@ -398,7 +408,7 @@ int train_network(const struct network_shape *shape, const struct examples *trai
         check_examples(shape, train, "training", err) != 0 ||
         check_examples(shape, validation, "validation", err) != 0)
         return -1;
-    openblas_set_num_threads((int)options->threads);
+    openblas_set_num_threads(blas_threads(shape, options));
     int status = init_trainer(&t, shape, err);
     if (status == 0)
         status = train_epochs(&t, report, err);

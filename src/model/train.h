@@ -40,6 +40,9 @@ struct train_options {
     void (*progress)(void *ctx,
                      const struct train_progress *p); /* may be NULL; a few times a second */
     void *progress_ctx;
+    /* After each epoch, with its parameters, not calibrated; may be NULL. */
+    void (*epoch_done)(void *ctx, uint32_t epoch, const struct network *n);
+    void *epoch_done_ctx;
 };
 
 /* On the logit of p; see model/calibration.h. */

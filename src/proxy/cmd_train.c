@@ -184,8 +184,10 @@ int cmd_train(int argc, char **argv)
          1, false},
         {"seed", CLI_INTEGER, &seed, "N",
          "same seed, data and threads give the same bytes (default 1)", 0, 9e15, false},
-        {"threads", CLI_INTEGER, &threads, "N", "for the matrix products (default 1)", 1, 256,
-         false},
+        {"threads", CLI_INTEGER, &threads, "N",
+         "more than one: the training on all of the data runs\nbeside the one that is judged "
+         "(default 1)",
+         1, 256, false},
         {"json", CLI_FLAG, &json, NULL, "report as one JSON document", 0, 0, false},
     };
     const struct cli_command command = {

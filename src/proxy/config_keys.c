@@ -208,7 +208,7 @@ const struct config_key config_root_keys[] = {
     {"log.format", KEY_WORD, ROOT(log.json), .words = "text|json", .initial = "\"text\"",
      .doc = "Of both logs, a line each."},
     {"log.access_file", KEY_FILE, ROOT(log.access_file), .optional = true, .initial = "null",
-     .doc = "A line for each request; `\"-\"` is stdout. Opened anew at each reload, for logrotate."},
+     .doc = "A line for each bid request; `\"-\"` is stdout. Opened anew at each reload, for logrotate."},
 
     {"shutdown_timeout_ms", KEY_WHOLE, ROOT(stop_timeout_ms), 0, 600000, .initial = "10000",
      .doc = "How long a stop (SIGTERM) waits for auctions under way."},
@@ -245,7 +245,7 @@ const struct config_key config_dsp_keys[] = {
     {"secondary", KEY_BOOL, DSP(secondary), .initial = "false",
      .doc = "Called only when no primary DSP bid in time for it."},
     {"gzip", KEY_BOOL, DSP(gzip), .initial = "false",
-     .doc = "Send the body compressed."},
+     .doc = "Send the body compressed: once for all DSPs that take it, with the least of their `tmax`."},
     {"tls.verify", KEY_BOOL, DSP(tls_verify), .initial = "true",
      .doc = "Refuse a certificate that is not trusted or has another name; https only."},
     {"tls.ca_file", KEY_FILE, DSP(tls_ca_file), .optional = true, .authorities = true, .initial = "null",

@@ -132,6 +132,17 @@ def test_gzip_body_is_shared_and_says_the_least_time(t):
     assert metrics["bidsieve_gzip_output_bytes_total"] < metrics["bidsieve_gzip_input_bytes_total"] / 5
 
 
+def test_gzip_follows_a_reload(t):
+    dsp = t.dsp()
+    proxy = t.proxy({"a": dsp}, **PATIENT)
+    for packed in (False, True, False):
+        proxy.config["dsps"][0]["gzip"] = packed
+        proxy.write()
+        assert proxy.admin("POST", "/reload").status == 200
+        assert proxy.post(patient()).status == 204
+        assert (dsp.headers[-1].get("content-encoding") == "gzip") == packed
+
+
 def test_gzip_of_large_bodies_and_for_secondaries(t):
     first, second = t.dsp(), t.dsp(bidder(1.0))
     second.answer = lambda request, _: bidder(1.0)(json.loads(gzip.decompress(request)), {})

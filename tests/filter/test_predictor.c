@@ -344,13 +344,65 @@ static void test_score_allocates_nothing(void **state)
     predictor_destroy(p);
 }
 
+static const struct predictor_input *input_of(const struct predictor_input *inputs, uint32_t n,
+                                              const char *feature)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (strcmp(inputs[i].feature, feature) == 0)
+            return &inputs[i];
+    fail_msg("no input %s", feature);
+    return NULL;
+}
+
+/* What people are shown is what the network is given: values, missing ones, unknown ones. */
+static void test_inputs(void **state)
+{
+    const struct shared *s = *state;
+    struct error err;
+    struct predictor *p = predictor_load(s->path, &err);
+    assert_non_null(p);
+    struct arena arena = {0};
+    struct bid_request r;
+    struct geo_place place;
+    const struct predictor_input *inputs;
+    fixture_scan(
+        &r,
+        "{\"id\":\"1\",\"imp\":[{\"id\":\"1\",\"banner\":{\"format\":[{\"w\":7,\"h\":9},{\"w\":8,"
+        "\"h\":"
+        "9}]}}],\"site\":{\"domain\":\"never.seen.example\"},\"device\":{\"geo\":{\"country\":"
+        "\"USA\"}}}",
+        &arena);
+    geo_locate(NULL, &r, &place);
+    uint32_t n = predictor_inputs(p, &r, &place, FIXTURE_TS, &arena, &inputs);
+    assert_int_equal(n, 7); /* all of the schema but the DSP */
+    const struct predictor_input *in = input_of(inputs, n, "country");
+    assert_int_equal(in->n_texts, 1);
+    assert_true(bytes_is(in->texts[0], "USA") && in->known[0]);
+    in = input_of(inputs, n, "domain");
+    assert_true(in->n_texts == 1 && !in->known[0] && in->texts[0].len > 0);
+    in = input_of(inputs, n, "os");
+    assert_true(in->n_texts == 1 && in->texts[0].len == 0);
+    in = input_of(inputs, n, "size");
+    assert_int_equal(in->n_texts, 2);
+    assert_true(bytes_is(in->texts[1], "8x9") && !in->known[1]);
+    in = input_of(inputs, n, "deal_floor");
+    assert_true(in->is_number && isnan(in->number));
+    arena_dispose(&arena);
+    predictor_destroy(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_load_scores_the_same), cmocka_unit_test(test_cut_files),
-        cmocka_unit_test(test_flipped_bytes),        cmocka_unit_test(test_no_model),
-        cmocka_unit_test(test_minimal_file),         cmocka_unit_test(test_metadata_refused),
-        cmocka_unit_test(test_tensors_refused),      cmocka_unit_test(test_score_allocates_nothing),
+        cmocka_unit_test(test_inputs),
+        cmocka_unit_test(test_load_scores_the_same),
+        cmocka_unit_test(test_cut_files),
+        cmocka_unit_test(test_flipped_bytes),
+        cmocka_unit_test(test_no_model),
+        cmocka_unit_test(test_minimal_file),
+        cmocka_unit_test(test_metadata_refused),
+        cmocka_unit_test(test_tensors_refused),
+        cmocka_unit_test(test_score_allocates_nothing),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -105,6 +105,7 @@ static void test_slices_by_time(void **state)
         struct train_report report;
         small_world_options(&o);
         o.train.epochs_max = 2;
+        o.train.threads = 1 + (uint32_t)k; /* in turn, or beside each other */
         char *path = fixture_temporary("", 0);
         assert_int_equal(trainset_train(t, &o, path, &report, &err), 0);
         struct predictor *p = predictor_load(path, &err);

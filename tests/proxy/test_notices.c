@@ -42,10 +42,11 @@ static void track(void *ctx, struct exchange *e)
         snprintf(t->host, sizeof(t->host), "%.*s", (int)host.len, host.base);
     }
     t->n++;
-    if (t->silent && t->n_open < KEPT_MAX)
+    bool silent = t->silent;
+    if (silent && t->n_open < KEPT_MAX)
         t->open[t->n_open++] = e;
     pthread_mutex_unlock(&t->lock);
-    if (!t->silent)
+    if (!silent)
         exchange_respond(e, t->status, NULL, 0, (struct bytes){NULL, 0});
 }
 
@@ -78,6 +79,21 @@ static void tracker_stop(struct tracker *t)
         exchange_respond(t->open[i], 204, NULL, 0, (struct bytes){NULL, 0});
     server_destroy(t->server);
     loop_destroy(t->loop);
+}
+
+static uint32_t tracker_count(struct tracker *t)
+{
+    pthread_mutex_lock(&t->lock);
+    uint32_t n = t->n;
+    pthread_mutex_unlock(&t->lock);
+    return n;
+}
+
+static void tracker_silence(struct tracker *t)
+{
+    pthread_mutex_lock(&t->lock);
+    t->silent = true;
+    pthread_mutex_unlock(&t->lock);
 }
 
 static bool tracker_has(struct tracker *t, const char *line)
@@ -157,7 +173,9 @@ static void test_notices_are_fired(void **state)
             fail_msg("%s was not asked for", rows[i].asked);
     char host[64];
     snprintf(host, sizeof(host), "127.0.0.1:%u", server_port(t.server));
+    pthread_mutex_lock(&t.lock);
     assert_string_equal(t.host, host);
+    pthread_mutex_unlock(&t.lock);
     for (int kind = 0; kind < NOTICE_KINDS; kind++) {
         struct notices_counts c = counts(n, (enum notice_kind)kind);
         assert_int_equal(c.queued, 2);
@@ -226,7 +244,7 @@ static void test_a_long_url_is_fired(void **state)
     assert_true(notices_push(n, NOTICE_WIN, (struct bytes){url, 7900}));
     wait_settled(n);
     assert_int_equal(counts(n, NOTICE_WIN).sent, 1);
-    assert_int_equal(t.n, 1);
+    assert_int_equal(tracker_count(&t), 1);
     notices_destroy(n);
     tracker_stop(&t);
 }
@@ -248,7 +266,7 @@ static void test_errors_are_counted(void **state)
         struct notices_counts c = counts(n, NOTICE_WIN);
         assert_int_equal(c.sent, rows[i].sent);
         assert_int_equal(c.failed, !rows[i].sent);
-        assert_int_equal(t.n, 1); /* no redirect followed, nothing tried again */
+        assert_int_equal(tracker_count(&t), 1); /* no redirect followed, nothing tried again */
         notices_destroy(n);
         tracker_stop(&t);
     }
@@ -271,7 +289,7 @@ static void test_a_silent_host_is_bounded(void **state)
     struct notices *n = create(&o);
     tracker_start(&silent, 200);
     tracker_start(&quick, 200);
-    silent.silent = true;
+    tracker_silence(&silent);
     for (int i = 0; i < 20; i++)
         push(n, NOTICE_WIN, &silent, "/");
     for (int i = 0; i < 20; i++) {
@@ -285,7 +303,7 @@ static void test_a_silent_host_is_bounded(void **state)
     assert_int_equal(c.failed, 7); /* two under way, five waiting */
     assert_int_equal(c.dropped, 13);
     assert_int_equal(counts(n, NOTICE_BILLING).sent, 20);
-    assert_in_range(silent.n, 2, 7);
+    assert_in_range(tracker_count(&silent), 2, 7);
     notices_destroy(n);
     tracker_stop(&silent);
     tracker_stop(&quick);
@@ -309,7 +327,8 @@ static void test_hosts_are_bounded(void **state)
         }
     }
     assert_int_equal(counts(n, NOTICE_WIN).sent, 8);
-    t[0].silent = t[1].silent = true;
+    tracker_silence(&t[0]);
+    tracker_silence(&t[1]);
     push(n, NOTICE_LOSS, &t[0], "/");
     push(n, NOTICE_LOSS, &t[1], "/");
     push(n, NOTICE_BILLING, &t[2], "/");
@@ -346,12 +365,12 @@ static void test_destroy_drains(void **state)
     notices_options_default(&o);
     tracker_start(&quick, 200);
     tracker_start(&silent, 200);
-    silent.silent = true;
+    tracker_silence(&silent);
     struct notices *n = create(&o);
     for (int i = 0; i < 50; i++)
         push(n, NOTICE_WIN, &quick, "/");
     notices_destroy(n);
-    assert_int_equal(quick.n, 50);
+    assert_int_equal(tracker_count(&quick), 50);
     o.drain_ms = 50;
     o.timeout_ms = 60000;
     n = create(&o);
