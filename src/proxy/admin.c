@@ -76,13 +76,14 @@ static json_t *dsp_status(const struct process *p, uint32_t d)
     for (int i = OUTCOME_BID; i < OUTCOME_COUNT; i++)
         json_object_set_new(outcomes, auction_outcome_name((enum auction_outcome)i),
                             json_integer((json_int_t)v.calls[i]));
-    return json_pack(
-        "{s:s,s:s,s:b,s:s,s:f,s:o,s:f,s:I,s:I,s:o,s:o}", "name", c->name, "url", c->url, "enabled",
-        c->enabled, "filter", mode_name(c->filter.mode), "recall_target", c->filter.recall_target,
-        "threshold", number_or_null((double)filter_threshold(p->snapshot->filter, d)), "explore",
-        c->filter.explore, "connections_busy", (json_int_t)v.connections[CONNECTION_BUSY],
-        "connections_idle", (json_int_t)v.connections[CONNECTION_IDLE], "decisions", why,
-        "outcomes", outcomes);
+    return json_pack("{s:s,s:s,s:b,s:s,s:f,s:o,s:f,s:f,s:I,s:I,s:o,s:o}", "name", c->name, "url",
+                     c->url, "enabled", c->enabled, "filter", mode_name(c->filter.mode),
+                     "recall_target", c->filter.recall_target, "threshold",
+                     number_or_null((double)filter_threshold(p->snapshot->filter, d)), "explore",
+                     c->filter.explore, "health_share", v.health_share, "connections_busy",
+                     (json_int_t)v.connections[CONNECTION_BUSY], "connections_idle",
+                     (json_int_t)v.connections[CONNECTION_IDLE], "decisions", why, "outcomes",
+                     outcomes);
 }
 
 static void status(struct admin *a, struct exchange *e)

@@ -216,6 +216,11 @@ void metrics_clearing_price(struct metrics_shard *s, int64_t paid_micros)
     buckets_add(&s->price_micros, &price_bounds, paid_micros > 0 ? (uint64_t)paid_micros : 0);
 }
 
+void metrics_health(struct metrics_shard *s, uint32_t slot, double share)
+{
+    metrics_set(&metrics_dsp(s, slot)->cut_back_ppm, (uint64_t)llround((1 - share) * 1e6));
+}
+
 void metrics_connections(struct metrics_shard *s, uint32_t slot, const struct dsp_client_stats *c)
 {
     uint64_t *states = metrics_dsp(s, slot)->connections;
@@ -259,6 +264,7 @@ static void add_dsp(struct metrics_dsp *to, const struct metrics_dsp *from)
     add_all(to->refused, from->refused, BID_REFUSALS);
     add_all(to->transport, from->transport, DSP_CALL_RESULTS);
     add_all(to->connections, from->connections, CONNECTION_STATES);
+    to->cut_back_ppm += load(&from->cut_back_ppm);
     to->wins += load(&from->wins);
     to->paid_micros += load(&from->paid_micros);
     add_buckets(&to->call_us, &from->call_us);
@@ -279,6 +285,7 @@ void metrics_dsp_totals(const struct metrics *m, uint32_t slot, struct metrics_d
     memcpy(out->decisions, sum.decisions, sizeof(out->decisions));
     memcpy(out->calls, sum.calls, sizeof(out->calls));
     memcpy(out->connections, sum.connections, sizeof(out->connections));
+    out->health_share = 1 - (double)sum.cut_back_ppm / 1e6 / m->n_shards;
 }
 
 void metrics_request_times(const struct metrics *m, struct histogram *out)

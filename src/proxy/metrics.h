@@ -77,6 +77,7 @@ struct metrics_dsp { /* of one shard and slot */
     uint64_t wins, paid_micros;
     struct metrics_buckets call_us;
     uint64_t connections[CONNECTION_STATES]; /* now */
+    uint64_t cut_back_ppm; /* now: the share of its calls that its health does not let through */
 };
 
 struct metrics_shard {
@@ -128,6 +129,7 @@ void metrics_filter_time(struct metrics_shard *s, uint64_t duration_us);
 /* One DSP of an auction that has ended: decision, outcome, refusals, latency, win and payment. */
 void metrics_auction_dsp(struct metrics_shard *s, uint32_t slot, const struct auction_dsp *d);
 void metrics_clearing_price(struct metrics_shard *s, int64_t paid_micros);
+void metrics_health(struct metrics_shard *s, uint32_t slot, double share);
 void metrics_connections(struct metrics_shard *s, uint32_t slot, const struct dsp_client_stats *c);
 void metrics_lag(struct metrics_shard *s, uint64_t lag_us);
 
@@ -150,6 +152,7 @@ void metrics_render(struct metrics *m, const struct metrics_facts *facts, struct
 struct metrics_dsp_totals {
     uint64_t decisions[WHY_COUNT], calls[OUTCOME_COUNT], wins, paid_micros;
     uint64_t connections[CONNECTION_STATES];
+    double health_share; /* mean of all loops; 1 = well */
 };
 void metrics_dsp_totals(const struct metrics *m, uint32_t slot, struct metrics_dsp_totals *out);
 void metrics_request_times(const struct metrics *m,

@@ -82,6 +82,7 @@ static void publish(struct worker *w)
         struct dsp_client_stats stats;
         dsp_client_stats(link->client, &stats);
         metrics_connections(w->shard, link->slot, &stats);
+        metrics_health(w->shard, link->slot, link->health.share);
     }
 }
 
@@ -92,8 +93,10 @@ static void use_view(struct worker *w, struct view *v)
     w->view = v;
     /* Those that stay are published again within a tick; those that went have no connections. */
     for (uint32_t d = 0; old != NULL && d < old->snapshot->config->n_dsps; d++)
-        if (old->links[d] != NULL)
+        if (old->links[d] != NULL) {
             metrics_connections(w->shard, old->links[d]->slot, &none);
+            metrics_health(w->shard, old->links[d]->slot, 1);
+        }
     publish(w);
     if (w->server != NULL)
         server_limit_body(w->server, v->snapshot->config->limits.body_bytes_max);

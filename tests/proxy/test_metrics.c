@@ -263,6 +263,12 @@ static void test_metrics_connections_add_up(void **state)
     metrics_connections(metrics_shard(m, 0), slot, &one);
     metrics_connections(metrics_shard(m, 1), slot, &two);
     metrics_connections(metrics_shard(m, 1), slot, &two); /* a gauge is set, not added to */
+    struct metrics_dsp_totals totals;
+    metrics_dsp_totals(m, slot, &totals);
+    assert_true(totals.health_share == 1);
+    metrics_health(metrics_shard(m, 0), slot, 0.02);
+    metrics_dsp_totals(m, slot, &totals);
+    assert_float_equal(totals.health_share, (0.02 + 1) / 2, 1e-6);
     render(m, &no_facts, &t);
     assert_series(&t, "bidsieve_dsp_connections{dsp=\"a\",state=\"busy\"}", 4);
     assert_series(&t, "bidsieve_dsp_connections{dsp=\"a\",state=\"idle\"}", 4);
