@@ -22,7 +22,7 @@
 #include "model/metrics.h"
 #include "model/safetensors.h"
 
-enum { ARENA_KEPT_BYTES = 1 << 20, WEIGHT_MAX = 1000 };
+enum { ARENA_KEPT_BYTES = 1 << 20 };
 
 struct trainset {
     const struct schema *schema;
@@ -37,6 +37,8 @@ struct trainset {
     uint64_t *first_pair;
     uint64_t n_pairs, room_pairs;
     struct collected_pair *pairs;
+    uint64_t *seen; /* hashes of the records, open addressing; 0 = free */
+    uint64_t n_seen, room_seen;
     uint64_t pairs_refused; /* by trainset_add */
     struct trainset_counts counts;
 };
@@ -75,6 +77,7 @@ void trainset_destroy(struct trainset *t)
     free(t->numbers);
     free(t->first_pair);
     free(t->pairs);
+    free(t->seen);
     free(t);
 }
 
@@ -93,6 +96,59 @@ static void *grown(void *old, size_t count, size_t size)
     if (larger == NULL)
         abort();
     return larger;
+}
+
+static uint64_t hash_more(uint64_t h, const void *data, size_t len)
+{
+    const unsigned char *bytes = data; /* FNV-1a, a word at a time, each well mixed */
+    for (size_t i = 0; i < len; i += 8) {
+        uint64_t word = 0;
+        memcpy(&word, bytes + i, len - i < 8 ? len - i : 8);
+        h = (h ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+        h ^= h >> 29;
+    }
+    return (h ^ len) * UINT64_C(0xbf58476d1ce4e5b9);
+}
+
+static uint64_t record_hash(int64_t ts_ms, struct bytes request, const struct trainset_pair *pairs,
+                            uint32_t n_pairs)
+{
+    uint64_t h = hash_more(UINT64_C(0xcbf29ce484222325), &ts_ms, sizeof(ts_ms));
+    h = hash_more(h, request.base, request.len);
+    for (uint32_t i = 0; i < n_pairs; i++) {
+        h = hash_more(h, pairs[i].dsp.base, pairs[i].dsp.len);
+        h = hash_more(h, &pairs[i].propensity, sizeof(pairs[i].propensity)) + pairs[i].bid;
+    }
+    h ^= h >> 32;
+    return h != 0 ? h : 1;
+}
+
+/* Exports overlap, and a file is named twice: bids counted twice would prove twice as much. Two
+ * requests that differ in nothing, not even their id and millisecond, are one. */
+static bool seen_before(struct trainset *t, uint64_t hash)
+{
+    if (2 * (t->n_seen + 1) > t->room_seen) {
+        uint64_t room = t->room_seen == 0 ? 4096 : t->room_seen * 2;
+        uint64_t *larger = grown(NULL, room, sizeof(*larger));
+        memset(larger, 0, room * sizeof(*larger));
+        for (uint64_t i = 0; i < t->room_seen; i++) {
+            uint64_t at = t->seen[i] & (room - 1);
+            while (t->seen[i] != 0 && larger[at] != 0)
+                at = (at + 1) & (room - 1);
+            if (t->seen[i] != 0)
+                larger[at] = t->seen[i];
+        }
+        free(t->seen);
+        t->seen = larger;
+        t->room_seen = room;
+    }
+    uint64_t at = hash & (t->room_seen - 1);
+    for (; t->seen[at] != 0; at = (at + 1) & (t->room_seen - 1))
+        if (t->seen[at] == hash)
+            return true;
+    t->seen[at] = hash;
+    t->n_seen++;
+    return false;
 }
 
 static void reserve_request(struct trainset *t)
@@ -144,7 +200,8 @@ static bool add_pair(struct trainset *t, const struct trainset_pair *pair)
     }
     double weight = 1 / pair->propensity;
     t->pairs[t->n_pairs++] = (struct collected_pair){
-        (float)(weight < WEIGHT_MAX ? weight : WEIGHT_MAX), (uint16_t)dsp, pair->bid};
+        (float)(weight < TRAINSET_WEIGHT_MAX ? weight : TRAINSET_WEIGHT_MAX), (uint16_t)dsp,
+        pair->bid};
     t->counts.pairs++;
     t->counts.bids += pair->bid;
     return true;
@@ -162,6 +219,10 @@ bool trainset_add(struct trainset *t, int64_t ts_ms, struct bytes request,
     }
     if (t->n_requests == UINT32_MAX - 1)
         return true;
+    if (n_pairs > 0 && seen_before(t, record_hash(ts_ms, request, pairs, n_pairs))) {
+        t->counts.requests_repeated++;
+        return true;
+    }
     reserve_request(t);
     t->first_pair[t->n_requests] = t->n_pairs;
     for (uint32_t i = 0; i < n_pairs; i++)
@@ -513,7 +574,7 @@ static struct model_metadata *describe(const struct trainset *t, const struct tr
         .train_bids = s->train.bids,
         .validation_pairs = s->validation.examples.n_pairs,
         .validation_bids = s->validation.bids,
-        .requests = t->counts.requests,
+        .requests = t->counts.requests - t->counts.requests_repeated,
         .requests_unreadable = t->counts.requests_unreadable,
         .pairs_dropped = t->counts.pairs_dropped,
         .seed = o->train.seed,

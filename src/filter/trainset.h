@@ -17,6 +17,8 @@ struct trainset_pair {
     bool bid;
     double propensity; /* in (0, 1] */
 };
+enum { TRAINSET_WEIGHT_MAX = 1000 }; /* 1/propensity beyond it counts as that much */
+
 /* Any order of time. False when the request cannot be read (e says why; counted, training goes on).
  */
 bool trainset_add(struct trainset *t, int64_t ts_ms, struct bytes request,
@@ -24,7 +26,8 @@ bool trainset_add(struct trainset *t, int64_t ts_ms, struct bytes request,
 
 struct trainset_counts {
     uint64_t requests, requests_unreadable;
-    uint64_t pairs, bids;   /* labels taken */
+    uint64_t requests_repeated; /* like another to the letter, DSPs and labels too; left out */
+    uint64_t pairs, bids;       /* labels taken */
     uint64_t pairs_dropped; /* a propensity outside (0, 1], no DSP name; after training, those of
                                DSPs without a label in the training slice too */
 };

@@ -59,8 +59,16 @@ void wilson_bounds(double share, double n, double z, double *low, double *high)
     *high = fmin(1, (middle + reach) / (1 + spread));
 }
 
+double recall_evidence_bids(double bids, double squares, double below, double below_squares)
+{
+    if (!(bids > 0))
+        return 0;
+    double n = bids * bids / squares;
+    return below > 0 ? fmin(n, bids * below / below_squares) : n;
+}
+
 struct totals {
-    double weight, bid_weight, bid_weight_squares, p_sum, nll_sum;
+    double weight, bid_weight, bid_weight_squares, p_sum, p_sum_squares, nll_sum;
     uint64_t bids;
 };
 
@@ -71,6 +79,7 @@ static struct totals sum_up(const struct scored *items, uint64_t n)
         double w = items[i].weight, p = items[i].p;
         t.weight += w;
         t.p_sum += w * p;
+        t.p_sum_squares += w * w * p;
         double sure = items[i].bid ? p : 1 - p;
         t.nll_sum -= w * log(sure > 1e-12 ? sure : 1e-12); /* one certain miss is not infinite */
         if (items[i].bid) {
@@ -105,16 +114,21 @@ struct walk {
     const struct totals *t;
     const struct recall_prior *prior;
     double expected_sent;                  /* sum of weight * p */
+    double expected_sent_squares;          /* sum of weight^2 * p */
     double sent, bids_sent, pairs_ordered; /* weights; the last one is AUC's numerator */
     int candidate;                         /* the highest one not yet reached */
-    double effective_bids;
 };
 
 static void add_point(struct walk *w, float threshold)
 {
     struct recall_point *point = &w->c->points[w->c->n++];
     double low, high, recall = fmin(1, w->bids_sent / w->t->bid_weight);
-    double own = w->effective_bids, known = w->prior->strength;
+    /* What rounding leaves of the sums when nothing is below is no evidence. */
+    double below = w->t->p_sum - w->expected_sent;
+    double own = recall_evidence_bids(w->t->bid_weight, w->t->bid_weight_squares,
+                                      below > 1e-9 * w->t->p_sum ? below : 0,
+                                      w->t->p_sum_squares - w->expected_sent_squares);
+    double known = w->prior->strength;
     double expected = 1 - w->prior->lost * (1 - w->expected_sent / w->t->p_sum);
     double share = known > 0 ? (own * recall + known * fmax(0, expected)) / (own + known) : recall;
     wilson_bounds(fmin(1, share), own + known, Z_ONE_SIDED_95, &low, &high);
@@ -127,11 +141,13 @@ static void add_point(struct walk *w, float threshold)
 
 /* One group of equal scores. Recall 1 is told by the count of bids, not by a sum of weights that
  * may have rounded. */
-static void walk_group(struct walk *w, float p, double bids, double others, bool all_bids_sent)
+static void walk_group(struct walk *w, float p, double bids, double others, double squares,
+                       bool all_bids_sent)
 {
     w->pairs_ordered += others * (w->bids_sent + bids / 2);
     w->sent += bids + others;
     w->expected_sent += (double)p * (bids + others);
+    w->expected_sent_squares += (double)p * squares;
     w->bids_sent += bids;
     if (all_bids_sent)
         w->bids_sent = w->t->bid_weight;
@@ -153,17 +169,19 @@ static void walk_down(struct walk *w, const struct scored *items, uint64_t n)
 {
     uint64_t bids_left = w->t->bids;
     for (uint64_t i = 0; i < n;) {
-        double bids = 0, others = 0;
+        double bids = 0, others = 0, squares = 0;
         float p = items[i].p;
         uint64_t first = i;
-        for (; i < n && items[i].key == items[first].key; i++)
+        for (; i < n && items[i].key == items[first].key; i++) {
+            squares += (double)items[i].weight * (double)items[i].weight;
             if (items[i].bid) {
                 bids += items[i].weight;
                 bids_left--;
             } else {
                 others += items[i].weight;
             }
-        walk_group(w, p, bids, others, bids > 0 && bids_left == 0);
+        }
+        walk_group(w, p, bids, others, squares, bids > 0 && bids_left == 0);
     }
 }
 
@@ -202,8 +220,6 @@ int recall_curve_build_with(struct recall_curve *c, const float *p, const uint8_
     }
     struct totals t = sum_up(items, n);
     struct walk w = {.c = c, .t = &t, .prior = prior, .candidate = CANDIDATES - 1};
-    if (t.bids > 0)
-        w.effective_bids = t.bid_weight * t.bid_weight / t.bid_weight_squares;
     walk_down(&w, items, n);
     free(items);
     reverse_points(c);

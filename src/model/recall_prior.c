@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "model/metrics.h"
+
 enum {
     BUCKETS = 4096,
     BUCKETS_PER_LOGIT = 128, /* logits from -16 to 16 */
@@ -28,13 +30,13 @@ static uint32_t bucket_of(float p)
 }
 
 struct bucket {
-    double expected, bids; /* weights */
+    double expected, expected_squares, bids; /* weights */
 };
 
 int recall_evidence_gather(struct recall_evidence *e, const float *p, const uint8_t *label,
                            const float *weight, uint64_t n, struct error *err)
 {
-    struct bucket *buckets = calloc(BUCKETS, sizeof(*buckets)), total = {0, 0}, below = {0, 0};
+    struct bucket *buckets = calloc(BUCKETS, sizeof(*buckets)), total = {0}, below = {0};
     double squares = 0;
     *e = (struct recall_evidence){0};
     if (buckets == NULL)
@@ -43,6 +45,7 @@ int recall_evidence_gather(struct recall_evidence *e, const float *p, const uint
         double w = (double)weight[i], expected = w * (double)p[i];
         struct bucket *b = &buckets[bucket_of(p[i])];
         b->expected += expected;
+        b->expected_squares += w * expected;
         total.expected += expected;
         if (label[i] == 0)
             continue;
@@ -52,12 +55,14 @@ int recall_evidence_gather(struct recall_evidence *e, const float *p, const uint
     }
     for (uint32_t i = 0; i < BUCKETS && below.expected < EXPECTED_LOSS * total.expected; i++) {
         below.expected += buckets[i].expected;
+        below.expected_squares += buckets[i].expected_squares;
         below.bids += buckets[i].bids;
     }
     free(buckets);
     if (total.bids > 0 && total.expected > 0)
-        *e = (struct recall_evidence){total.bids * total.bids / squares, below.bids / total.bids,
-                                      below.expected / total.expected};
+        *e = (struct recall_evidence){
+            recall_evidence_bids(total.bids, squares, below.expected, below.expected_squares),
+            below.bids / total.bids, below.expected / total.expected};
     return 0;
 }
 

@@ -42,6 +42,11 @@ void capture_reader_close(struct capture_reader *r);
  * file and line; reading may go on after it. A torn last line of a segment (a crash) is counted and
  * skipped. */
 int capture_next(struct capture_reader *r, struct capture_record *out, struct error *err);
+/* -1, with file and line, for a time before 1973: no time of an auction but another unit, and the
+ * hours and slices made of it would be wrong without a word. Of the record read last; for what
+ * learns from times. */
+int capture_check_time(const struct capture_reader *r, const struct capture_record *record,
+                       struct error *err);
 double capture_progress(const struct capture_reader *r); /* share of bytes read, 0..1 */
 uint64_t capture_torn(const struct capture_reader *r);
 

@@ -268,6 +268,23 @@ static bool read_integer(struct parse *p, double to, int64_t *out)
     return true;
 }
 
+static const double year_9999_ms = 253402300799999;
+
+static bool read_ts(struct parse *p, int64_t *out)
+{
+    struct bytes raw;
+    if (json_peek(&p->j) != JSON_IS_NUMBER)
+        return wrong_type(p, "must be a number");
+    if (!json_number(&p->j, &raw))
+        return false;
+    double value = json_to_double(raw);
+    if (!(value >= 0 && value <= year_9999_ms))
+        return bad(p, "%.*s is not between 0 and the year 9999 in milliseconds",
+                   (int)(raw.len < 40 ? raw.len : 40), raw.base);
+    *out = (int64_t)floor(value);
+    return true;
+}
+
 static bool read_outcome(struct parse *p, struct bytes *out)
 {
     static const char *const known[] = {"bid", "no_bid", "timeout", "error", "invalid"};
@@ -381,12 +398,11 @@ static bool read_version(struct parse *p)
 static bool read_member(struct capture_reader *r, struct parse *p, struct bytes key,
                         struct capture_record *out)
 {
-    static const double year_9999_ms = 253402300799999;
     p->key = NULL;
     if (IS("v"))
         return read_version(p);
     if (IS("ts"))
-        return read_integer(p, year_9999_ms, &out->ts_ms);
+        return read_ts(p, &out->ts_ms);
     if (IS("auction"))
         return read_optional_string(p, &out->auction);
     if (IS("request")) {
@@ -473,6 +489,17 @@ static int fault(const struct capture_reader *r, const struct parse *p, struct e
                          (size_t)(p->j.at - p->j.base), p->j.error);
     return error_set(err, "%s:%llu: %s", path, number,
                      p->fault[0] != '\0' ? p->fault : "more than one JSON value in the line");
+}
+
+int capture_check_time(const struct capture_reader *r, const struct capture_record *record,
+                       struct error *err)
+{
+    static const int64_t believable_ms = INT64_C(1000) * 24 * 3600 * 1000;
+    if (record->ts_ms >= believable_ms) /* seconds reach that in the year 4707 */
+        return 0;
+    struct parse p = {.dsp = -1, .key = "ts"};
+    bad(&p, "%lld is before 1973 in milliseconds; is it in seconds?", (long long)record->ts_ms);
+    return fault(r, &p, err);
 }
 
 int capture_next(struct capture_reader *r, struct capture_record *out, struct error *err)

@@ -9,6 +9,7 @@
 #include <jansson.h>
 
 #include "filter/predictor.h"
+#include "filter/trainset.h"
 #include "proxy/capture.h"
 #include "proxy/cli.h"
 #include "proxy/commands.h"
@@ -32,6 +33,7 @@ struct evaluation {
     const struct geo *geo;
     struct samples *samples; /* [n_dsps] */
     uint64_t records, skipped, unknown_dsp_calls;
+    uint64_t records_learnt; /* of the time that the model has learnt from */
     char first_fault[512];
 };
 
@@ -75,7 +77,7 @@ static void add_record(struct evaluation *e, struct predictor_scratch *scratch, 
     predictor_score(e->model, scratch, r, &place, record->ts_ms, arena, dsps, n, p);
     for (uint32_t i = 0; i < n; i++)
         samples_add(&e->samples[dsps[i]], p[i], bytes_is(from[i]->outcome, "bid"),
-                    (float)(1 / from[i]->propensity));
+                    (float)fmin(1 / from[i]->propensity, TRAINSET_WEIGHT_MAX));
 }
 
 static int read_captures(struct evaluation *e, const struct cli_list *paths, struct error *err)
@@ -92,6 +94,8 @@ static int read_captures(struct evaluation *e, const struct cli_list *paths, str
         struct bid_request r;
         struct bid_request_error fault;
         arena_reset(&arena, 1 << 20);
+        if (status > 0)
+            status = capture_check_time(reader, &record, err) == 0 ? 1 : -1;
         if (status > 0 && !bid_request_scan(&r, record.request, 0, &arena, &fault))
             status = error_set(err, "request: %s %s", fault.path, fault.reason);
         if (status < 0) {
@@ -100,6 +104,7 @@ static int read_captures(struct evaluation *e, const struct cli_list *paths, str
             continue;
         }
         e->records++;
+        e->records_learnt += record.ts_ms <= predictor_info(e->model)->validation_to_ms;
         add_record(e, scratch, &arena, &record, &r);
         if (progress_due(&progress))
             progress_show(&progress, "scoring captures: %3.0f%%, %" PRIu64 " requests",
@@ -116,6 +121,7 @@ static int read_captures(struct evaluation *e, const struct cli_list *paths, str
 static int judge(const struct samples *s, float threshold, struct result *out, struct error *err)
 {
     double bids = 0, bids_squared = 0, kept = 0, calls = 0, withheld = 0;
+    double below = 0, below_squared = 0;
     out->calls = s->n;
     out->bids = 0;
     out->threshold = threshold;
@@ -124,6 +130,8 @@ static int judge(const struct samples *s, float threshold, struct result *out, s
         bool send = !isfinite(threshold) || s->p[i] >= threshold;
         calls += w;
         withheld += send ? 0 : w;
+        below += send ? 0 : w * (double)s->p[i];
+        below_squared += send ? 0 : w * w * (double)s->p[i];
         if (s->label[i]) {
             out->bids++;
             bids += w;
@@ -135,8 +143,8 @@ static int judge(const struct samples *s, float threshold, struct result *out, s
     out->recall = bids > 0 ? kept / bids : NAN;
     out->recall_low = out->recall_high = NAN;
     if (bids > 0)
-        wilson_bounds(out->recall, bids * bids / bids_squared, 1.96, &out->recall_low,
-                      &out->recall_high);
+        wilson_bounds(out->recall, recall_evidence_bids(bids, bids_squared, below, below_squared),
+                      1.96, &out->recall_low, &out->recall_high);
     return recall_curve_build(&out->curve, s->p, s->label, s->weight, s->n, err);
 }
 
@@ -156,16 +164,27 @@ static json_t *result_json(const char *name, const struct result *r)
                      number(r->withheld));
 }
 
+static void print_figure(int width, int digits, double v)
+{
+    if (isfinite(v))
+        printf(" %*.*f", width, digits, v);
+    else
+        printf(" %*s", width, "-");
+}
+
 static void result_row(const char *name, const struct result *r)
 {
-    printf("%-16s %9" PRIu64 " %7" PRIu64 " %5.2f%% %6.3f %7.4f %6.2f ", name, r->calls, r->bids,
-           100 * r->curve.bid_rate, r->curve.auc, r->curve.nll, r->curve.calibration);
-    if (isfinite(r->threshold))
-        printf("%9.5f", (double)r->threshold);
+    printf("%-16s %9" PRIu64 " %7" PRIu64 " %5.2f%%", name, r->calls, r->bids,
+           100 * r->curve.bid_rate);
+    print_figure(6, 3, r->curve.auc);
+    print_figure(7, 4, r->curve.nll);
+    print_figure(6, 2, r->curve.calibration);
+    print_figure(10, 5, (double)r->threshold);
+    if (isfinite(r->recall))
+        printf("  %.3f [%.3f, %.3f]  %5.1f%%\n", r->recall, r->recall_low, r->recall_high,
+               100 * r->withheld);
     else
-        printf("%9s", "-");
-    printf("  %.3f [%.3f, %.3f]  %5.1f%%\n", r->recall, r->recall_low, r->recall_high,
-           100 * r->withheld);
+        printf("  %-20s  %5.1f%%\n", "-", 100 * r->withheld);
 }
 
 static int report(struct evaluation *e, double recall, bool json, struct error *err)
@@ -192,11 +211,11 @@ static int report(struct evaluation *e, double recall, bool json, struct error *
     }
     double share = calls > 0 ? withheld / calls : 0;
     if (json) {
-        json_t *document =
-            json_pack("{s:s,s:f,s:I,s:I,s:I,s:f,s:O}", "model", predictor_info(e->model)->version,
-                      "recall_target", recall, "records", (json_int_t)e->records, "records_skipped",
-                      (json_int_t)e->skipped, "unknown_dsp_calls", (json_int_t)e->unknown_dsp_calls,
-                      "withheld", share, "dsps", list);
+        json_t *document = json_pack(
+            "{s:s,s:f,s:I,s:I,s:I,s:I,s:f,s:O}", "model", predictor_info(e->model)->version,
+            "recall_target", recall, "records", (json_int_t)e->records, "records_skipped",
+            (json_int_t)e->skipped, "records_of_training_window", (json_int_t)e->records_learnt,
+            "unknown_dsp_calls", (json_int_t)e->unknown_dsp_calls, "withheld", share, "dsps", list);
         json_dumpf(document, stdout, JSON_COMPACT | JSON_REAL_PRECISION(8));
         putchar('\n');
         json_decref(document);
@@ -204,6 +223,11 @@ static int report(struct evaluation *e, double recall, bool json, struct error *
         printf("\n%.1f%% of %.0f labelled calls would be withheld at a recall target of %g (model "
                "%s).\n",
                100 * share, calls, recall, predictor_info(e->model)->version);
+        if (e->records_learnt > 0)
+            printf("%" PRIu64 " of %" PRIu64
+                   " records are of the time that the model was trained on: later traffic is the "
+                   "honest test.\n",
+                   e->records_learnt, e->records);
         if (e->unknown_dsp_calls > 0)
             printf("%" PRIu64
                    " calls were to DSPs that the model does not know; they would be sent.\n",

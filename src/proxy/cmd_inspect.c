@@ -53,8 +53,10 @@ static void print_curves(const struct predictor *p)
             printf("%-16s no curve: every call is sent\n", predictor_dsp_name(p, d));
             continue;
         }
-        printf("%-16s %9" PRIu64 " %7" PRIu64 " %5.2f%% %6.3f %6.2f", predictor_dsp_name(p, d),
-               c->pairs, c->bids, 100 * c->bid_rate, c->auc, c->calibration);
+        printf("%-16s %9" PRIu64 " %7" PRIu64 " %5.2f%%", predictor_dsp_name(p, d), c->pairs,
+               c->bids, 100 * c->bid_rate);
+        printf(isfinite(c->auc) ? " %6.3f" : "      -", c->auc);
+        printf(isfinite(c->calibration) ? " %6.2f" : "      -", c->calibration);
         for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
             double withheld = -1;
             float threshold = recall_curve_threshold(c, targets[i]);

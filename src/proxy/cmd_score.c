@@ -68,6 +68,8 @@ static int score_stdin(struct scoring *s, struct error *err)
         struct bid_request r;
         struct bid_request_error fault;
         arena_reset(&s->arena, 1 << 20);
+        if (status > 0)
+            status = capture_check_time(reader, &record, err) == 0 ? 1 : -1;
         if (status > 0 && !bid_request_scan(&r, record.request, 0, &s->arena, &fault))
             status = error_set(err, "request: %s%s%s", fault.path,
                                fault.path[0] != '\0' ? ": " : "", fault.reason);

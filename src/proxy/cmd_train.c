@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "filter/predictor.h"
 #include "filter/trainset.h"
 #include "proxy/capture.h"
 #include "proxy/cli.h"
@@ -13,7 +14,8 @@
 #include "proxy/progress.h"
 
 struct read_counts {
-    uint64_t records, pairs, bids, bad_records, bad_requests;
+    uint64_t records, repeated, calls, not_sent, pairs, bids, bad_records, bad_requests;
+    int64_t first_ms, last_ms;
     char first_fault[1200];
 };
 
@@ -58,7 +60,7 @@ static int read_captures(struct trainset *set, const struct cli_list *paths, str
     struct progress progress;
     progress_begin(&progress);
     for (int status; (status = capture_next(reader, &record, err)) != 0;) {
-        if (status < 0) {
+        if (status < 0 || capture_check_time(reader, &record, err) != 0) {
             n->bad_records++;
             note_fault(n, err->text, "");
             continue;
@@ -66,6 +68,13 @@ static int read_captures(struct trainset *set, const struct cli_list *paths, str
         uint32_t n_pairs = labelled_pairs(&record, &pairs, &room);
         struct bid_request_error fault;
         n->records++;
+        n->calls += record.n_dsps;
+        for (uint32_t i = 0; i < record.n_dsps; i++)
+            n->not_sent += !record.dsps[i].sent;
+        if (n->records == 1 || record.ts_ms < n->first_ms)
+            n->first_ms = record.ts_ms;
+        if (n->records == 1 || record.ts_ms > n->last_ms)
+            n->last_ms = record.ts_ms;
         if (n_pairs > 0 &&
             !trainset_add(set, record.ts_ms, record.request, pairs, n_pairs, &fault)) {
             n->bad_requests++;
@@ -73,8 +82,6 @@ static int read_captures(struct trainset *set, const struct cli_list *paths, str
             continue;
         }
         n->pairs += n_pairs;
-        for (uint32_t i = 0; i < n_pairs; i++)
-            n->bids += pairs[i].bid;
         if (progress_due(&progress))
             progress_show(&progress,
                           "reading captures: %3.0f%%, %" PRIu64 " requests, %" PRIu64
@@ -98,6 +105,57 @@ static void show_training(void *ctx, const struct train_progress *p)
                       p->validation_nll, p->examples_per_second / 1000);
 }
 
+/* What the curves of the model that was just written allow at the target. */
+struct outlook {
+    uint32_t dsps, unproven; /* of them: those that are sent every call */
+    double withheld;         /* share of all calls of the later slice */
+};
+
+static int look_ahead(const char *path, double recall, struct outlook *out, struct error *err)
+{
+    struct predictor *p = predictor_load(path, err);
+    if (p == NULL)
+        return -1;
+    *out = (struct outlook){.dsps = predictor_info(p)->n_dsps};
+    double calls = 0, withheld = 0;
+    for (uint32_t d = 0; d < out->dsps; d++) {
+        const struct recall_curve *c = predictor_curve(p, d);
+        float threshold = predictor_threshold(p, d, recall);
+        bool proven = c != NULL && isfinite(threshold);
+        calls += c != NULL ? (double)c->pairs : 0;
+        out->unproven += !proven;
+        for (uint32_t k = 0; proven && k < c->n; k++)
+            if (c->points[k].threshold == threshold)
+                withheld += (double)c->points[k].withheld * (double)c->pairs;
+    }
+    out->withheld = calls > 0 ? withheld / calls : 0;
+    predictor_destroy(p);
+    return 0;
+}
+
+static void print_report(const char *out, const struct read_counts *n,
+                         const struct train_report *report, const struct outlook *o, double recall)
+{
+    double hours = (double)(n->last_ms - n->first_ms) / 3.6e6;
+    printf("%s: learnt from %" PRIu64 " requests, %" PRIu64 " calls, %" PRIu64
+           " bids in %u epochs, %.1f s "
+           "(%.0fk examples/s)\nvalidation: nll %.4f, auc ",
+           out, n->records - n->repeated, n->pairs, n->bids, report->epochs, report->seconds,
+           report->examples_per_second / 1000, report->validation_nll);
+    printf(isfinite(report->validation_auc) ? "%.4f" : "-", report->validation_auc);
+    printf(". 'bidsieve inspect --model %s' shows more.\nat recall %g: %.1f%% of calls withheld",
+           out, recall, 100 * o->withheld);
+    if (o->unproven > 0)
+        printf("; %u of %u DSPs get every call: too few bids in the last part of the time to prove "
+               "a threshold",
+               o->unproven, o->dsps);
+    putchar('\n');
+    if (hours < 23)
+        printf("These captures cover %.1f hours: what bids at other hours is not known. A day is "
+               "the least to filter by, some days are better.\n",
+               hours);
+}
+
 static bool parse_hidden(const char *text, uint32_t *hidden1, uint32_t *hidden2)
 {
     char end;
@@ -111,6 +169,7 @@ static int train(struct trainset *set, const struct cli_list *paths,
     struct error err = {""};
     struct read_counts n = {0};
     struct train_report report;
+    struct outlook outlook;
     if (read_captures(set, paths, &n, &err) != 0)
         return cli_fail("train", "%s", err.text);
     if (n.bad_records + n.bad_requests > 0)
@@ -118,30 +177,49 @@ static int train(struct trainset *set, const struct cli_list *paths,
                 "bidsieve train: left out %" PRIu64 " records and %" PRIu64
                 " requests that are not sound; first: %s\n",
                 n.bad_records, n.bad_requests, n.first_fault);
+    const struct trainset_counts *taken = trainset_counts(set);
+    n.repeated = taken->requests_repeated;
+    if (taken->pairs_dropped > 0)
+        fprintf(stderr,
+                "bidsieve train: left out %" PRIu64
+                " calls with a propensity of 0 or a DSP that is one too many or has too long a "
+                "name\n",
+                taken->pairs_dropped);
+    if (n.repeated > 0)
+        fprintf(stderr,
+                "bidsieve train: left out %" PRIu64
+                " records that repeat another to the letter (ts, request, DSPs, outcomes)\n",
+                n.repeated);
+    n.pairs = taken->pairs;
+    n.bids = taken->bids;
+    if (n.records == 0)
+        return cli_fail("train", "no %srecord to learn from", n.bad_records > 0 ? "sound " : "");
+    if (n.pairs == 0)
+        return cli_fail("train",
+                        "no call to learn from: %" PRIu64 " records with %" PRIu64
+                        " calls, of which %" PRIu64 " were not sent and %" PRIu64
+                        " have no outcome of bid or no_bid",
+                        n.records, n.calls, n.not_sent, n.calls - n.not_sent);
     struct progress progress;
     progress_begin(&progress);
     options->train.progress = show_training;
     options->train.progress_ctx = &progress;
     int failed = trainset_train(set, options, out, &report, &err);
     progress_end(&progress);
-    if (failed)
+    if (failed || look_ahead(out, options->recall_target, &outlook, &err) != 0)
         return cli_fail("train", "%s", err.text);
     if (json)
         printf("{\"model\":\"%s\",\"requests\":%" PRIu64 ",\"calls\":%" PRIu64 ",\"bids\":%" PRIu64
                ",\"epochs\":%u,\"best_epoch\":%u,\"validation_nll\":%.6f,\"validation_auc\":%.6f,"
                "\"seconds\":%.3f,"
-               "\"examples_per_second\":%.0f}\n",
-               out, n.records, n.pairs, n.bids, report.epochs, report.best_epoch,
+               "\"examples_per_second\":%.0f,\"recall_target\":%g,\"withheld\":%.6f,"
+               "\"dsps\":%u,\"dsps_unproven\":%u}\n",
+               out, n.records - n.repeated, n.pairs, n.bids, report.epochs, report.best_epoch,
                report.validation_nll, report.validation_auc, report.seconds,
-               report.examples_per_second);
+               report.examples_per_second, options->recall_target, outlook.withheld, outlook.dsps,
+               outlook.unproven);
     else
-        printf("%s: learnt from %" PRIu64 " requests, %" PRIu64 " calls, %" PRIu64
-               " bids in %u epochs, %.1f s "
-               "(%.0fk examples/s)\nvalidation: nll %.4f, auc %.4f. 'bidsieve inspect --model %s' "
-               "shows more.\n",
-               out, n.records, n.pairs, n.bids, report.epochs, report.seconds,
-               report.examples_per_second / 1000, report.validation_nll, report.validation_auc,
-               out);
+        print_report(out, &n, &report, &outlook, options->recall_target);
     return 0;
 }
 

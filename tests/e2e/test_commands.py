@@ -118,6 +118,40 @@ def test_captures_that_cannot_be_learnt_from(t):
             assert not out.exists()
 
 
+def test_logs_with_usual_mistakes(t):
+    """What converters get wrong is said, and does not end up in a model."""
+    good = records(t.world_capture(requests=600))
+    def train(name, content, *arguments, status=0):
+        path = write(t.folder / f"{name}.ndjson", content)
+        r = t.run("train", "--capture", path, "--out", t.folder / name, "--epochs", 1, "--hidden", "8,4", *arguments, status=status)
+        return r, t.folder / name
+    seconds = [dict(r, ts=r["ts"] // 1000) for r in good]
+    r, model = train("seconds", seconds, status=1)
+    assert "seconds.ndjson:1: ts: " in r.stderr and "is it in seconds?" in r.stderr and not model.exists(), r.stderr
+    r, model = train("micros", [dict(r, ts=r["ts"] * 1000) for r in good], status=1)
+    assert "in milliseconds" in r.stderr, r.stderr
+    r, model = train("timeouts", [dict(r, dsps=[dict(d, outcome="timeout") for d in r["dsps"]]) for r in good], status=1)
+    calls = sum(len(r["dsps"]) for r in good)
+    assert f"{len(good)} records with {calls} calls" in r.stderr and f"{calls} have no outcome of bid or no_bid" in r.stderr
+    once, model = train("once", good)
+    thrice, again = train("thrice", good + good[::-1] + good)
+    assert model.read_bytes() == again.read_bytes(), "a bid counted twice would prove twice as much"
+    assert f"left out {2 * len(good)} records that repeat another" in thrice.stderr and once.stderr == ""
+    assert f"learnt from {len(good)} requests, {calls} calls" in thrice.stdout
+    r, _ = train("few", good[:40] + good[-40:])
+    assert "3 of 3 DSPs get every call" in r.stdout, r.stdout
+    r, _ = train("short", [dict(r, ts=good[0]["ts"] + i * 1000) for i, r in enumerate(good)])
+    assert "cover 0." in r.stdout, r.stdout
+    r, _ = train("json", good, "--json")
+    assert one_json(r.stdout)["dsps"] == 3 and one_json(r.stdout)["dsps_unproven"] <= 3
+    # a weight beyond all measure; and a judgement of what was learnt from says so
+    odd = write(t.folder / "odd.ndjson", [dict(r, dsps=[dict(d, propensity=1e-300) for d in r["dsps"]]) for r in good])
+    e = t.run("evaluate", "--capture", odd, "--model", model)
+    assert "nan" not in e.stdout and "inf" not in e.stdout, e.stdout
+    assert f"{len(good)} of {len(good)} records are of the time that the model was trained on" in e.stdout
+    assert one_json(t.run("evaluate", "--capture", odd, "--model", model, "--json").stdout)["records_of_training_window"] == len(good)
+
+
 def test_garbage_lines_are_named_and_left_out(t):
     good = t.world_capture(requests=600).read_text().splitlines()
     lines = good[:100] + ["not json"] + good[100:200] + ['{"ts":1,"request":[],"dsps":[]}', ""] + good[200:] + [good[0][:300]]

@@ -201,6 +201,64 @@ static void test_minimal_file(void **state)
     network_destroy(plain.network);
 }
 
+/* Without a checksum to hide behind, whatever is read of a file has to be checked: any damage is
+ * refused with a line, or is a model that scores and describes itself. */
+static void test_damaged_file_without_checksum(void **state)
+{
+    struct plain plain;
+    struct error err;
+    plain_create(&plain);
+    struct safetensors_entry entries[] = {
+        {"schema", bytes_of(plain_schema(",\"mean\":1.5,\"std\":2"))},
+        {"dsps", bytes_of("[\"one\",\"two\"]")},
+        {"negative_rate", bytes_of("0.25")},
+        {"curves", bytes_of("{\"one\":{\"pairs\":100,\"bids\":10,\"points\":[[0.1,1,0.9,1,0],"
+                            "[0.4,0.9,0.8,1,0.5]]}}")},
+        {"training", bytes_of("{\"from_ms\":1,\"to_ms\":2,\"validation_from_ms\":3}")}};
+    char *path = fixture_temporary("", 0);
+    if (safetensors_write(path, plain.tensors, plain.n, entries, 5, &err) != 0)
+        fail_msg("%s", err.text);
+    FILE *file = fopen(path, "rb");
+    static char whole[1 << 16], copy[1 << 16];
+    size_t size = fread(whole, 1, sizeof(whole), file);
+    fclose(file);
+    unlink(path);
+    free(path);
+    struct predictor *sound = load_bytes(whole, size, &err);
+    if (sound == NULL)
+        fail_msg("%s", err.text);
+    predictor_destroy(sound);
+    struct prng g = {23};
+    uint64_t header;
+    memcpy(&header, whole, sizeof(header));
+    uint32_t loaded = 0;
+    for (int i = 0; i < 4000; i++) {
+        static const char often[] = "0123456789-.,:[]{}\"e\\ \x00\xff";
+        memcpy(copy, whole, size);
+        for (uint64_t k = 1 + prng_below(&g, 3); k > 0; k--) {
+            size_t at = prng_below(&g, i % 5 == 0 ? size : header + 8);
+            copy[at] = i % 2 == 0 ? often[prng_below(&g, sizeof(often) - 1)]
+                                  : (char)(copy[at] ^ (1 << prng_below(&g, 8)));
+        }
+        err.text[0] = '\0';
+        struct predictor *p = load_bytes(copy, size, &err);
+        if (p == NULL) {
+            assert_true(err.text[0] != '\0' && strchr(err.text, '\n') == NULL);
+            continue;
+        }
+        loaded++;
+        float scores[64];
+        if (predictor_info(p)->n_dsps <= 8)
+            small_world_score(p, 1, scores);
+        for (uint32_t d = 0; d < predictor_info(p)->n_dsps; d++)
+            predictor_threshold(p, d, 0.97);
+        free(predictor_describe(p));
+        predictor_destroy(p);
+    }
+    assert_true(loaded > 100 && loaded < 3900);
+    network_destroy(plain.network);
+}
+
 static void test_metadata_refused(void **state)
 {
     static const struct {
@@ -400,6 +458,7 @@ int main(void)
         cmocka_unit_test(test_flipped_bytes),
         cmocka_unit_test(test_no_model),
         cmocka_unit_test(test_minimal_file),
+        cmocka_unit_test(test_damaged_file_without_checksum),
         cmocka_unit_test(test_metadata_refused),
         cmocka_unit_test(test_tensors_refused),
         cmocka_unit_test(test_score_allocates_nothing),

@@ -158,6 +158,35 @@ static void test_counts(void **state)
     schema_destroy(s);
 }
 
+/* Whatever differs, the time, the id, the DSP, the outcome, makes another record. */
+static void test_repeated_records(void **state)
+{
+    struct error err;
+    struct schema *s = schema_parse(bytes_of(SMALL_WORLD_SCHEMA), "small world", &err);
+    struct trainset *t = trainset_create(s, NULL);
+    static const char other[] =
+        "{\"id\":\"q\",\"imp\":[{\"id\":\"1\",\"banner\":{\"w\":1,\"h\":1}}]}";
+    for (int again = 0; again < 3; again++) {
+        assert_true(add(t, 1, PLAIN, "a", true, 1));
+        assert_true(add(t, 2, PLAIN, "a", true, 1));
+        assert_true(add(t, 1, other, "a", true, 1));
+        assert_true(add(t, 1, PLAIN, "b", true, 1));
+        assert_true(add(t, 1, PLAIN, "a", false, 1));
+    }
+    const struct trainset_counts *c = trainset_counts(t);
+    assert_int_equal(c->requests, 15);
+    assert_int_equal(c->requests_repeated, 10);
+    assert_int_equal(c->pairs, 5);
+    /* many, in another order */
+    small_world_fill(t, 0, 6000);
+    small_world_fill(t, 3000, 4000);
+    small_world_fill(t, 0, 3000);
+    assert_int_equal(c->requests_repeated, 10 + 6000);
+    assert_int_equal(c->pairs, 5 + 3 * 7000);
+    trainset_destroy(t);
+    schema_destroy(s);
+}
+
 /* {when, bid} of a few requests, and what the refusal must say. */
 static void test_nothing_to_learn(void **state)
 {
@@ -297,9 +326,13 @@ static void test_slices_encode_as_serving(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slices_encode_as_serving), cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_nothing_to_learn),         cmocka_unit_test(test_train_learns),
-        cmocka_unit_test(test_train_same_bytes),         cmocka_unit_test(test_slices_by_time),
+        cmocka_unit_test(test_slices_encode_as_serving),
+        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_repeated_records),
+        cmocka_unit_test(test_nothing_to_learn),
+        cmocka_unit_test(test_train_learns),
+        cmocka_unit_test(test_train_same_bytes),
+        cmocka_unit_test(test_slices_by_time),
         cmocka_unit_test(test_dsp_of_the_later_slice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

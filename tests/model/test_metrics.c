@@ -118,6 +118,76 @@ static void test_threshold(void **state)
         assert_true(recall_curve_threshold(&c, cases[i].target) == cases[i].threshold);
 }
 
+/* A log of a filter with 1% exploration: what scores high was always sent, the rest one in a
+ * hundred times. That no explored call was a bid proves little, and a bound must not say otherwise.
+ */
+static void test_explored_calls_weigh_in_the_bound(void **state)
+{
+    enum { SENT = 1000, EXPLORED = 100 };
+    static float p[SENT + EXPLORED], weight[SENT + EXPLORED];
+    static uint8_t label[SENT + EXPLORED];
+    struct recall_curve c;
+    for (int i = 0; i < SENT + EXPLORED; i++) {
+        bool sent = i < SENT;
+        p[i] = sent ? 0.5f + 0.0001f * (float)i : 0.01f;
+        label[i] = sent;
+        weight[i] = sent ? 1 : 100;
+    }
+    assert_int_equal(recall_curve_build(&c, p, label, weight, SENT + EXPLORED, NULL), 0);
+    assert_true(c.points[0].threshold == 0.5f && c.points[0].recall == 1);
+    /* 1000 bids, each lost one seen with a chance of 1%: as good as 10 bids; z^2 = 2.70554 */
+    NEAR(c.points[0].recall_low, 10 / (10 + 2.705543), 1e-5);
+    assert_true(recall_curve_threshold(&c, 0.97) == 0);
+
+    /* the same calls without a filter prove it */
+    for (int i = SENT; i < SENT + EXPLORED; i++)
+        weight[i] = 1;
+    assert_int_equal(recall_curve_build(&c, p, label, weight, SENT + EXPLORED, NULL), 0);
+    NEAR(c.points[0].recall_low, 1000 / (1000 + 2.705543), 1e-5);
+    assert_true(recall_curve_threshold(&c, 0.97) >= 0.5f);
+}
+
+/* 95 of 100 lower bounds from thinned logs must hold in the log that they are thinned from. */
+static void test_bounds_hold_for_thinned_logs(void **state)
+{
+    enum { N = 8000, LOGS = 400 };
+    static float p[N], p_seen[N], weight[N];
+    static uint8_t label[N], label_seen[N];
+    static const double explore[] = {1, 0.2, 0.05, 0.01};
+    struct prng g = {71};
+    double bids = 0, kept = 0, cut = 0.02;
+    for (int i = 0; i < N; i++) {
+        double u = prng_unit(&g);
+        p[i] = (float)(0.6 * u * u * u * u);
+        label[i] = prng_unit(&g) < (double)p[i];
+        bids += label[i];
+    }
+    for (size_t e = 0; e < 4; e++) {
+        int wrong = 0;
+        for (int log = 0; log < LOGS; log++) {
+            struct recall_curve c;
+            uint64_t n = 0;
+            for (int i = 0; i < N; i++) {
+                bool sent = (double)p[i] >= cut;
+                if (!sent && prng_unit(&g) >= explore[e])
+                    continue;
+                p_seen[n] = p[i];
+                label_seen[n] = label[i];
+                weight[n++] = sent ? 1 : (float)(1 / explore[e]);
+            }
+            assert_int_equal(recall_curve_build(&c, p_seen, label_seen, weight, n, NULL), 0);
+            float threshold = recall_curve_threshold(&c, 0.97);
+            kept = 0;
+            for (int i = 0; i < N; i++)
+                kept += label[i] && p[i] >= threshold;
+            wrong += kept < 0.97 * bids;
+        }
+        if (wrong > LOGS * 7 / 100)
+            fail_msg("explored %g: %d of %d thresholds lose more than they say", explore[e], wrong,
+                     LOGS);
+    }
+}
+
 /* Few bids cannot prove much: 88 found of 88 prove 97%, 87 of 87 do not. */
 static void test_threshold_needs_counts(void **state)
 {
@@ -210,6 +280,8 @@ int main(void)
         cmocka_unit_test(test_curve_of_certain_scores),
         cmocka_unit_test(test_threshold),
         cmocka_unit_test(test_threshold_needs_counts),
+        cmocka_unit_test(test_explored_calls_weigh_in_the_bound),
+        cmocka_unit_test(test_bounds_hold_for_thinned_logs),
         cmocka_unit_test(test_curve_equals_counting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
