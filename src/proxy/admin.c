@@ -199,9 +199,9 @@ struct admin *admin_create(struct process *p, struct error *err)
     a->process = p;
     const struct server_options o = {.host = c->admin.host,
                                      .port = c->admin.port,
-                                     .connections_max = 256,
+                                     .connections_max = 1024,
                                      .body_bytes_max = 65536,
-                                     .idle_timeout_ms = 30000,
+                                     .idle_timeout_ms = 10000,
                                      .write_timeout_ms = 10000};
     a->server = server_create(p->loop, &o, handle, a, err);
     if (a->server == NULL) {

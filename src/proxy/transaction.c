@@ -13,7 +13,7 @@
 #include "proxy/arena_text.h"
 
 enum {
-    ARENA_BYTES_KEPT = 256 * 1024,
+    ARENA_BYTES_KEPT = 96 * 1024, /* as many may rest as were ever in flight */
     IN_FLIGHT_LOW = 128,
     LATE_US = 20000, /* a timeout noticed later than this was our own doing */
 };
@@ -22,6 +22,7 @@ struct call_context {
     struct transaction *transaction;
     uint32_t dsp, tmax_ms;
     struct dsp_call *call; /* while open */
+    bool is_probe;         /* called though it may well be too slow; its propensity says so */
 };
 
 struct transaction {
@@ -282,11 +283,13 @@ static int io_call(void *ctx, uint32_t dsp, uint32_t tmax_ms)
     struct dsp_link *link = t->view->links[dsp];
     if (link == NULL)
         return WHY_HEALTH;
-    if (!health_in_time(&link->health, (uint64_t)tmax_ms * 1000) &&
-        hash_unit(hash_bytes(t->request.id, ~link->settings_hash)) >= HEALTH_SHARE_MIN)
-        return WHY_RULE_FIRST + RULE_TMAX;
     if (!request_edit_allows(edit_of(t, dsp), &t->request))
         return WHY_RULE_FIRST + RULE_SEAT;
+    if (!health_in_time(&link->health, (uint64_t)tmax_ms * 1000)) {
+        if (hash_unit(hash_bytes(t->request.id, ~link->settings_hash)) >= HEALTH_SHARE_MIN)
+            return WHY_RULE_FIRST + RULE_TMAX;
+        t->calls[dsp].is_probe = true;
+    }
     if (!dsp_client_has_room(link->client))
         return WHY_OVERLOAD;
     if (link->qps_max > 0 && !dsp_link_admit(link, loop_now_us()))
@@ -351,7 +354,8 @@ static void capture(struct transaction *t)
             .why = bytes_of(why_name(a->decision.why)),
             .p = (double)a->decision.p,
             .threshold = (double)a->decision.threshold,
-            .propensity = (double)a->decision.propensity,
+            .propensity =
+                (double)a->decision.propensity * (t->calls[d].is_probe ? HEALTH_SHARE_MIN : 1),
             .price = a->price_micros > 0 ? (double)a->price_micros / 1e6 : NAN,
             .paid = a->won ? (double)a->paid_micros / 1e6 : NAN,
             .latency_us = a->outcome != OUTCOME_NOT_CALLED ? (int64_t)a->latency_us : -1,

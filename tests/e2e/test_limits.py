@@ -252,7 +252,8 @@ def test_clients_that_leave_before_the_answer(t):
         s = socket.create_connection(("127.0.0.1", proxy.port))
         s.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         s.close()
-    wait_for(lambda: proxy.status()["dsps"][0]["outcomes"]["bid"] >= 50, "their auctions to end")
+    wait_for(lambda: sum(n for key, n in proxy.metrics().items() if key.startswith("bidsieve_auctions_total")) == 50,
+             "their auctions to end")
     serves(proxy)
     wait_for(lambda: proxy.metrics()["bidsieve_requests_in_flight"] == 0, "nothing in flight")
     proxy.stop()
