@@ -267,14 +267,21 @@ static struct payload *shared_payload(struct transaction *t, uint32_t dsp, uint3
     return t->gzip_payload;
 }
 
-/* The body of its own that a DSP gets; the caller's. NULL if it is the same as the shared one. */
+/* The body of its own that a DSP gets; the caller's. NULL if it is the same as the shared one. The
+ * payload is a copy, so the arena need not hold one text for each DSP. */
 static struct payload *own_payload(struct transaction *t, uint32_t dsp, uint32_t tmax_ms)
 {
     const struct request_edit *edit = edit_of(t, dsp);
-    struct request_body b;
-    if (request_edit_is_none(edit) || !request_edit_body(edit, &t->request, &t->arena, &b))
+    if (request_edit_is_none(edit))
         return NULL;
-    return t->view->links[dsp]->gzip ? compress(t, &b, tmax_ms) : payload_create(b.before, b.after);
+    struct arena_mark mark = arena_mark(&t->arena);
+    struct payload *own = NULL;
+    struct request_body b;
+    if (request_edit_body(edit, &t->request, &t->arena, &b))
+        own = t->view->links[dsp]->gzip ? compress(t, &b, tmax_ms)
+                                        : payload_create(b.before, b.after);
+    arena_rewind(&t->arena, mark);
+    return own;
 }
 
 static int io_call(void *ctx, uint32_t dsp, uint32_t tmax_ms)
