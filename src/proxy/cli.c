@@ -19,6 +19,17 @@ static const char *full_name(const struct cli_command *c)
     return text;
 }
 
+/* A number's default, unless the help says it itself at its end; 0 stands for "not set". */
+static void print_default(const struct cli_option *o)
+{
+    size_t len = strlen(o->help);
+    double v = o->kind == CLI_NUMBER    ? *(double *)o->value
+               : o->kind == CLI_INTEGER ? (double)*(long *)o->value
+                                        : 0;
+    if (v != 0 && len > 0 && o->help[len - 1] != ')')
+        printf(" (default %g)", v);
+}
+
 static void print_help(const struct cli_command *c)
 {
     printf("usage: %s %s\n\n%s\n\n", full_name(c), c->usage, c->summary);
@@ -35,6 +46,7 @@ static void print_help(const struct cli_command *c)
             if (*p == '\n')
                 printf("  %-26s", "");
         }
+        print_default(o);
         putchar('\n');
     }
     if (c->epilogue != NULL)
