@@ -69,8 +69,7 @@ static int score_stdin(struct scoring *s, struct error *err)
         struct bid_request_error fault;
         arena_reset(&s->arena, 1 << 20);
         if (status > 0 && !bid_request_scan(&r, record.request, 0, &s->arena, &fault))
-            status = error_set(err, "request: %s%s%s", fault.path,
-                               fault.path[0] != '\0' ? ": " : "", fault.reason);
+            status = capture_request_fault(reader, err, fault.path, fault.reason);
         if (status < 0) {
             fprintf(stderr, "bidsieve score: %s\n", err->text);
             failed = -1;

@@ -137,9 +137,13 @@ static int read_body(struct transaction *t, const char **reason)
         *reason = "content-type must be application/json";
         return 415;
     }
-    if (encoding.len == 0 || bytes_is(encoding, "identity"))
+    if (t->request.body.len > t->view->snapshot->config->limits.body_bytes_max) {
+        *reason = "the body is larger than limits.body_bytes_max";
+        return 413;
+    }
+    if (encoding.len == 0 || bytes_is_word(encoding, "identity"))
         return 0;
-    if (!bytes_is(encoding, "gzip")) {
+    if (!bytes_is_word(encoding, "gzip") && !bytes_is_word(encoding, "x-gzip")) {
         *reason = "content-encoding must be gzip or identity";
         return 415;
     }

@@ -197,6 +197,45 @@ def test_score(t):
     r = t.run("score", "--model", model, stdin="\n".join([some[0], "nonsense", some[1]]) + "\n", status=1)
     assert [json.loads(line) for line in r.stdout.splitlines()] == lines[:2] and ":2" in r.stderr, r.stderr
     assert t.run("score", "--model", model, stdin="").stdout == ""
+    # So is a request that is none.
+    record["request"].pop("imp")
+    r = t.run("score", "--model", model, stdin=f"{some[0]}\n{json.dumps(record)}\n", status=1)
+    assert "standard input:2: request.imp: " in r.stderr, r.stderr
+
+
+def test_output_that_does_not_arrive_is_1(t):
+    """A full disk: nobody must take half a result for a whole one."""
+    capture = t.world_capture(requests=300)
+    model = t.train(capture)
+    for arguments in (["score", "--model", model], ["inspect", "--model", model], ["inspect", "--model", model, "--json"],
+                      ["evaluate", "--capture", capture, "--model", model, "--json"], ["check", "--help-config"]):
+        with open("/dev/full", "w") as full, open(capture) as records:
+            r = subprocess.run([BIDSIEVE, *arguments], stdin=records, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert r.returncode == 1 and "standard output" in r.stderr and r.stderr.count("\n") == 1, (arguments, r)
+
+
+def test_check_finds_what_a_reload_would(t):
+    """What is to be written is asked for, not made."""
+    proxy = t.proxy({"alpha": t.dsp()})
+    good = json.dumps(proxy.config)
+    file = t.folder / "a-file"
+    file.write_text("")
+    for key, value in [("log", {"access_file": str(t.folder / "absent/access.log")}), ("log", {"access_file": str(t.folder)}),
+                       ("capture", {"directory": str(file)}), ("capture", {"directory": str(file / "below")}),
+                       ("capture", {"directory": "a-file/below"})]:
+        proxy.config = json.loads(good) | {key: value}
+        proxy.write()
+        place = f"{key}.{next(iter(value))}: "
+        refused(t, 1, "check", "--config", proxy.path, words=[place])
+        answer = proxy.admin("POST", "/reload")
+        assert answer.status == 422 and place in answer.json["error"], answer
+    proxy.config = json.loads(good) | {"log": {"access_file": "access.log"}, "capture": {"directory": "new/capture"}}
+    proxy.write()
+    t.run("check", "--config", proxy.path)
+    assert not (t.folder / "access.log").exists() and not (t.folder / "new").exists()
+    assert proxy.admin("POST", "/reload").status == 200
+    assert (t.folder / "access.log").exists() and (t.folder / "new/capture").is_dir()
+    t.run("check", "--config", proxy.path)
 
 
 # ---- broken models ----
@@ -227,7 +266,7 @@ def test_broken_models_are_refused(t):
     refused(t, 1, "check", "--config", proxy.path, words=["model", broken.name])
 
 
-# ---- model files from elsewhere: DESIGN's tensors and nothing else ----
+# ---- model files from elsewhere: the published architecture's tensors and nothing else ----
 
 class Model:
     """A network of random weights in PyTorch's orientation, written without any library, and its arithmetic."""
