@@ -71,6 +71,23 @@ static inline void arena_reset(struct arena *a, size_t bytes_kept_max)
     a->used = 0;
 }
 
+/* A place to go back to: what was allocated since is forgotten, its memory used again. */
+struct arena_mark {
+    struct arena_chunk *current;
+    size_t used;
+};
+
+static inline struct arena_mark arena_mark(const struct arena *a)
+{
+    return (struct arena_mark){a->current, a->used};
+}
+
+static inline void arena_rewind(struct arena *a, struct arena_mark mark)
+{
+    a->current = mark.current != NULL ? mark.current : a->first;
+    a->used = mark.used;
+}
+
 static inline void arena_dispose(struct arena *a)
 {
     arena_reset(a, 0);

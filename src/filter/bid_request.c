@@ -10,8 +10,8 @@
  * absent.
  *
  * Of a member that comes twice the last one counts, as in most parsers. Not so for members that we
- * replace or mask in the body (tmax, user.id, device.ip, ...) or that say what is being sold: a
- * buyer's parser might take the other one, so they are refused. */
+ * replace or mask in the body (tmax, ext, wseat, user.id, user.ext, device.ip, ...) or that say
+ * what is being sold: a buyer's parser might take the other one, so they are refused. */
 #include "filter/bid_request.h"
 
 #include <math.h>
@@ -35,6 +35,18 @@ static bool first_time(struct scan *s, uint32_t *seen, uint32_t bit, const char 
 static struct body_span span_of(const struct scan *s, struct bytes raw)
 {
     return (struct body_span){(uint32_t)(raw.base - s->j.base), (uint32_t)raw.len};
+}
+
+/* Where the next value begins, and what it takes once it is read. */
+static uint32_t value_at(struct scan *s)
+{
+    json_peek(&s->j);
+    return (uint32_t)(s->j.at - s->j.base);
+}
+
+static struct body_span value_since(const struct scan *s, uint32_t at)
+{
+    return (struct body_span){at, (uint32_t)(s->j.at - s->j.base) - at};
 }
 
 /* A string that says who somebody is: its place is kept, so that it can be masked. Were another
@@ -279,7 +291,14 @@ static void scan_user_ext(struct scan *s, struct bytes *consent, struct bytes_li
     }
 }
 
-enum { SEEN_USER_ID = 1, SEEN_BUYERUID = 2 };
+static void scan_buyeruid(struct scan *s)
+{
+    uint32_t at = value_at(s);
+    scan_personal(s, &s->r->user.buyeruid, &s->r->buyeruid, "user.buyeruid");
+    s->r->buyeruid_value = value_since(s, at);
+}
+
+enum { SEEN_USER_ID = 1, SEEN_BUYERUID = 2, SEEN_USER_EXT = 4 };
 
 static void scan_user(struct scan *s, struct bid_request_geo *geo)
 {
@@ -290,13 +309,14 @@ static void scan_user(struct scan *s, struct bid_request_geo *geo)
     if (!scan_enter_object(s))
         return;
     r->user.present = true;
+    r->user_members_at = (uint32_t)(s->j.at - s->j.base);
     while (scan_key(s, &key)) {
         if (KEY_IS(key, "id")) {
             if (first_time(s, &seen, SEEN_USER_ID, "user.id"))
                 scan_personal(s, &r->user.id, &r->user_id, "user.id");
         } else if (KEY_IS(key, "buyeruid")) {
             if (first_time(s, &seen, SEEN_BUYERUID, "user.buyeruid"))
-                scan_personal(s, &r->user.buyeruid, &r->buyeruid, "user.buyeruid");
+                scan_buyeruid(s);
         } else if (KEY_IS(key, "gender")) {
             scan_text(s, &r->user.gender);
         } else if (KEY_IS(key, "yob")) {
@@ -310,7 +330,11 @@ static void scan_user(struct scan *s, struct bid_request_geo *geo)
         } else if (KEY_IS(key, "geo")) {
             scan_geo(s, geo, "user.geo");
         } else if (KEY_IS(key, "ext")) {
+            if (!first_time(s, &seen, SEEN_USER_EXT, "user.ext"))
+                continue;
+            uint32_t at = value_at(s);
             scan_user_ext(s, &ext_consent, &ext_eids);
+            r->user_ext = value_since(s, at);
         } else {
             scan_skip(s);
         }
@@ -579,7 +603,14 @@ static void scan_ext(struct scan *s)
 {
     struct bytes raw;
     if (json_skip(&s->j, &raw))
-        s->r->ext = (struct body_span){(uint32_t)(raw.base - s->j.base), (uint32_t)raw.len};
+        s->r->ext = span_of(s, raw);
+}
+
+static void scan_wseat(struct scan *s)
+{
+    uint32_t at = value_at(s);
+    scan_list(s, &s->r->wseat);
+    s->r->wseat_value = value_since(s, at);
 }
 
 enum {
@@ -591,7 +622,9 @@ enum {
     SEEN_DEVICE = 32,
     SEEN_USER = 64,
     SEEN_REGS = 128,
-    SEEN_TMAX = 256
+    SEEN_TMAX = 256,
+    SEEN_EXT = 512,
+    SEEN_WSEAT = 1024
 };
 
 static bool scan_member(struct scan *s, struct bytes key, uint32_t *seen,
@@ -619,8 +652,8 @@ static bool scan_member(struct scan *s, struct bytes key, uint32_t *seen,
         return true;
         MEMBER(2, 'a', "at", scan_int(s, &r->at, 0));
         MEMBER(3, 'c', "cur", scan_cur(s));
-        MEMBER(3, 'e', "ext", scan_ext(s));
-        MEMBER(5, 'w', "wseat", scan_list(s, &r->wseat));
+        MEMBER_ONCE(3, 'e', "ext", SEEN_EXT, scan_ext(s));
+        MEMBER_ONCE(5, 'w', "wseat", SEEN_WSEAT, scan_wseat(s));
         MEMBER(5, 'b', "bseat", scan_list(s, &r->bseat));
         MEMBER(6, 's', "source", scan_source(s));
     case KEY(4, 'b'):

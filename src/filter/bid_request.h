@@ -82,7 +82,8 @@ struct bid_request {
 
     struct body_span tmax; /* the number's text, to be replaced */
     uint32_t members_at;   /* offset just behind the opening brace, to insert a first member */
-    struct body_span ext;  /* the whole value; the last one, if it stands there twice */
+    struct body_span ext, wseat_value, user_ext, buyeruid_value; /* whole values, of any type */
+    uint32_t user_members_at;                          /* as members_at, of user; 0 absent */
     struct body_span user_id, buyeruid, ifa, ip, ipv6; /* strings' insides, for masking */
 
     const struct imp *imps;

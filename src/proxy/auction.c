@@ -187,7 +187,8 @@ static enum auction_outcome read_bids(struct auction *a, uint32_t dsp, struct by
                               .currency = bytes_of(a->currency),
                               .dsp = dsp,
                               .dsp_name = bytes_of(settings->name),
-                              .default_currency = bytes_of(settings->default_currency)};
+                              .default_currency = bytes_of(settings->default_currency),
+                              .seats = settings->seats};
     call->dsp.n_bids = bid_response_judge(&call->response, &terms, a->arena, call->dsp.refused);
     a->n_valid_bids += call->dsp.n_bids;
     for (uint32_t i = 0; i < call->response.n_bids; i++) {

@@ -35,6 +35,7 @@ struct auction_dsp_settings {
         secondary; /* called only when the primaries brought no bid, while its timeout still fits */
     const char *default_currency; /* of a response without cur: "USD" */
     bool disabled;                /* not part of the exchange: no reason is given for it */
+    struct bytes_list seats;      /* its bids must be of one of them; n = 0: any */
 };
 
 enum auction_outcome {

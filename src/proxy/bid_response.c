@@ -419,6 +419,8 @@ static enum bid_refusal check_seat(const struct bid *bid, const struct bid_terms
     const struct bid_request *r = t->request;
     if ((r->wseat.n > 0 && !list_has(&r->wseat, seat)) || list_has(&r->bseat, seat))
         return BID_SEAT_NOT_ALLOWED;
+    if (t->seats.n > 0 && !list_has(&t->seats, seat))
+        return BID_SEAT_NOT_ALLOWED;
     if (bid->deal != NULL && bid->deal->wseat.n > 0 && !list_has(&bid->deal->wseat, seat))
         return BID_SEAT_NOT_ALLOWED;
     return BID_VALID;

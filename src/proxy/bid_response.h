@@ -58,6 +58,7 @@ struct bid_terms {
     uint32_t dsp;
     struct bytes dsp_name; /* stands in for an absent seat */
     struct bytes default_currency;
+    struct bytes_list seats; /* that this DSP buys for; n = 0: any */
 };
 
 /* Fills the judged part of every bid and adds to refused[BID_REFUSALS]. Returns the number of valid

@@ -69,7 +69,8 @@ struct capture_mask {
 };
 enum { CAPTURE_MASKS_MAX = 256 };
 /* The spans of r->body to mask, in its order; returns how many. ip: device.ip and ipv6. ids:
- * user.id, buyeruid, eids[].uids[].id (also in ext), device.ifa, did*, dpid*, mac*. When there are
+ * user.id, buyeruid, eids[].uids[].id (also in ext), ext.prebid.buyeruids, device.ifa, did*, dpid*,
+ * mac*. When there are
  * more than can be listed, the whole request is dropped rather than one id be kept. */
 uint32_t capture_masks(const struct bid_request *r, bool mask_ip, bool mask_ids,
                        struct capture_mask out[CAPTURE_MASKS_MAX]);

@@ -13,7 +13,13 @@ struct field {
 
 static const struct field uid_fields[] = {{"id", NULL, CAPTURE_MASK_ID}, {NULL, NULL, 0}};
 static const struct field eid_fields[] = {{"uids", uid_fields, 0}, {NULL, NULL, 0}};
-static const struct field user_ext_fields[] = {{"eids", eid_fields, 0}, {NULL, NULL, 0}};
+/* Bidder to id: any name, and whatever else may stand there. */
+static const char any_key[] = "*";
+static const struct field buyeruid_fields[] = {{any_key, NULL, CAPTURE_MASK_ID}, {NULL, NULL, 0}};
+static const struct field user_prebid_fields[] = {{"buyeruids", buyeruid_fields, 0},
+                                                  {NULL, NULL, 0}};
+static const struct field user_ext_fields[] = {
+    {"eids", eid_fields, 0}, {"prebid", user_prebid_fields, 0}, {NULL, NULL, 0}};
 static const struct field user_fields[] = {{"id", NULL, CAPTURE_MASK_ID},
                                            {"buyeruid", NULL, CAPTURE_MASK_ID},
                                            {"eids", eid_fields, 0},
@@ -49,7 +55,7 @@ static bool key_is(struct bytes key, const char *name)
 static const struct field *find_field(const struct field *fields, struct bytes key)
 {
     for (; fields->key != NULL; fields++)
-        if (key_is(key, fields->key))
+        if (fields->key == any_key || key_is(key, fields->key))
             return fields;
     return NULL;
 }
@@ -103,7 +109,10 @@ static void walk_value(struct walk *w, const struct field *fields)
             walk_value(w, fields);
         break;
     default:
-        json_skip(&w->json, NULL);
+        if (fields->key == any_key)
+            mask_value(w, fields->kind);
+        else
+            json_skip(&w->json, NULL);
     }
 }
 

@@ -228,6 +228,8 @@ static int read_dsp(struct config_reader *r, const json_t *own, const char *path
     for (size_t i = 0; i < config_dsp_keys_n; i++)
         if (read_key(r, &config_dsp_keys[i], sources, 2, dsp) != 0)
             return -1;
+    if (dsp->map_buyeruid)
+        dsp->request.buyeruid_key = dsp->buyeruid_key != NULL ? dsp->buyeruid_key : dsp->name;
     return 0;
 }
 
@@ -245,6 +247,8 @@ static void dispose_dsp(struct config_dsp *dsp)
     free(dsp->tls_ca_file);
     free(dsp->openrtb_version);
     free(dsp->default_currency);
+    request_edit_dispose(&dsp->request);
+    free(dsp->buyeruid_key);
 }
 
 /* Read for its faults alone: they must show even when no DSP inherits them. */

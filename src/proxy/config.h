@@ -9,6 +9,7 @@
 #include "proxy/capture.h"
 #include "proxy/log.h"
 #include "proxy/net/dsp_client.h"
+#include "proxy/request_edit.h"
 
 enum { CONFIG_DSPS_MAX = 512 };
 
@@ -25,6 +26,9 @@ struct config_dsp {
     char **headers;                    /* NULL-terminated "Name: value", or NULL */
     char *openrtb_version;             /* x-openrtb-version header; "2.6" */
     char *default_currency;
+    struct request_edit request; /* what its bid requests differ in */
+    bool map_buyeruid;           /* request.buyeruid: "map" */
+    char *buyeruid_key;          /* request.buyeruid_key; NULL = its name */
 };
 
 enum clock_source { CLOCK_SOURCE_WALL, CLOCK_SOURCE_HEADER };

@@ -260,6 +260,20 @@ const struct config_key config_dsp_keys[] = {
      .kind = "ISO 4217 code",
      .doc = "Currency of its answers that name none."},
 
+    {"request.ext", KEY_MEMBERS, 0, 0, .initial = "{}",
+     .doc = "Members that its bid requests carry in `ext`; each replaces the request's own of that name. "
+            "A DSP's own object replaces that of `defaults`."},
+    {"request.seats", KEY_LIST, DSP(request.seats), .max = 64, .check = check_seat, .initial = "[]",
+     .doc = "The `wseat` of its bid requests: these, but for those that the request's own `wseat` leaves "
+            "out or its `bseat` names. If none is left it is not called (`rule:seat`). Its bids must be "
+            "of one of them."},
+    {"request.buyeruid", KEY_WORD, DSP(map_buyeruid), .words = "pass|map", .initial = "\"pass\"",
+     .doc = "`map` makes its entry in the request's `user.ext.prebid.buyeruids` the `user.buyeruid`, and "
+            "takes that map, with the other DSPs' ids, out; `pass` leaves both as they came."},
+    {"request.buyeruid_key", KEY_TEXT, DSP(buyeruid_key), .optional = true, .check = check_name,
+     .initial = "null",
+     .doc = "Name of its entry there, in letters of either case; `null` takes the DSP's name."},
+
     {"rules.countries", KEY_SET, DSP(filter.rules.countries), .check = check_country, .initial = "[]",
      .kind = "list of ISO 3166-1 alpha-3 codes",
      .doc = "The request must come from one of them."},
@@ -367,11 +381,17 @@ static void document_type(FILE *out, const struct config_key *k)
         case KEY_SET:
             fputs("list of texts", out);
             break;
+        case KEY_LIST:
+            fprintf(out, "list of up to %.0f texts", k->max);
+            break;
         case KEY_SIZES:
             fputs("list of sizes like `\"300x250\"`", out);
             break;
         case KEY_HEADERS:
             fputs("object, name to value", out);
+            break;
+        case KEY_MEMBERS:
+            fputs("object", out);
             break;
         }
     }
@@ -426,13 +446,20 @@ void config_document(FILE *out)
           "allowed, lifts what `defaults` said.\n\n",
           out);
     document_table(out, config_dsp_keys, config_dsp_keys_n);
-    fputs("Rules are what a DSP's contract excludes: they hold whatever the model thinks, and "
-          "before it is asked. A request\nmust pass every rule that is set.\n\n"
-          "## Features\n\n"
-          "[features.json](features.json) is the schema that `bidsieve train` takes when none is "
-          "named; a model carries its\nown. A feature names one of these sources:\n\n"
-          "| source | kind | |\n|---|---|---|\n",
-          out);
+    fputs(
+        "Rules are what a DSP's contract excludes: they hold whatever the model thinks, and "
+        "before it is asked. A request\nmust pass every rule that is set.\n\n"
+        "A DSP gets the body that we got, byte for byte, with `tmax` set to the time that is left "
+        "for it, and with what\n`request` says. DSPs without any `request` share one body. As in "
+        "Prebid Server, a `user.buyeruid` that the request\ngives already stays when the map has "
+        "an entry too, ids are found whatever the letters' case, an entry that is no\ntext or is "
+        "empty is none, and a `user.ext.prebid` that held only the map goes with it. A DSP with "
+        "`pass` sees the\nwhole map: set `map` in `defaults` to keep it from all.\n\n"
+        "## Features\n\n"
+        "[features.json](features.json) is the schema that `bidsieve train` takes when none is "
+        "named; a model carries its\nown. A feature names one of these sources:\n\n"
+        "| source | kind | |\n|---|---|---|\n",
+        out);
     for (const char *const *source = feature_sources(); *source != NULL; source++)
         fprintf(out, "%s\n", *source);
 }

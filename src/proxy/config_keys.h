@@ -21,6 +21,8 @@ enum config_type {
     KEY_SET_FILE, /* struct string_set *, from a file with one entry a line */
     KEY_SIZES,    /* rules.sizes and rules.n_sizes */
     KEY_HEADERS,  /* char **, "Name: value" */
+    KEY_LIST,     /* struct bytes_list of texts, in order; up to `max` */
+    KEY_MEMBERS,  /* request.ext and request.n_ext */
     KEY_MASK,     /* capture.mask_ip and capture.mask_ids */
 };
 

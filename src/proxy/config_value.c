@@ -9,7 +9,13 @@
 
 #include "proxy/pem.h"
 
-enum { LIST_MAX = 100000, HEADERS_MAX = 32, HEADER_VALUE_MAX = 4096, SIDE_MAX = 10000 };
+enum {
+    LIST_MAX = 100000,
+    HEADERS_MAX = 32,
+    HEADER_VALUE_MAX = 4096,
+    SIDE_MAX = 10000,
+    EXT_BYTES_MAX = 16384
+};
 
 static void *allocate(size_t n, size_t size)
 {
@@ -526,6 +532,61 @@ static int read_headers(struct config_reader *r, const struct config_key *k, con
     return 0;
 }
 
+/* ---- the request's edits ---- */
+
+static int read_list(struct config_reader *r, const struct config_key *k, const char *path,
+                     const json_t *value, struct bytes_list *field)
+{
+    if (!json_is_array(value))
+        return refuse(r, k, path, value, "a list");
+    size_t n = json_array_size(value);
+    if ((double)n > k->max)
+        return config_fail(r, path, "must have at most %.0f entries, not %zu", k->max, n);
+    if (n == 0)
+        return 0;
+    struct bytes *items = allocate(n, sizeof(*items));
+    field->items = items;
+    size_t i;
+    json_t *element;
+    json_array_foreach(value, i, element)
+    {
+        char at[256], *text = NULL;
+        snprintf(at, sizeof(at), "%s[%zu]", path, i);
+        if (read_text(r, k, at, element, &text) != 0)
+            return -1;
+        items[field->n++] = bytes_of(text);
+    }
+    return 0;
+}
+
+static int read_members(struct config_reader *r, const struct config_key *k, const char *path,
+                        const json_t *value, struct config_dsp *dsp)
+{
+    if (!json_is_object(value))
+        return refuse(r, k, path, value, "an object");
+    size_t n = json_object_size(value), bytes = 0;
+    if (n > REQUEST_EXT_MEMBERS_MAX)
+        return config_fail(r, path, "must have at most %d members, not %zu",
+                           REQUEST_EXT_MEMBERS_MAX, n);
+    if (n == 0)
+        return 0;
+    struct request_edit *edit = &dsp->request;
+    edit->ext = allocate(n, sizeof(*edit->ext));
+    const char *name;
+    json_t *content;
+    json_object_foreach((json_t *)value, name, content)
+    {
+        char *text = json_dumps(content, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+        if (text == NULL)
+            abort();
+        bytes += strlen(name) + strlen(text);
+        edit->ext[edit->n_ext++] = (struct request_member){copy_text(name), text};
+    }
+    if (bytes > EXT_BYTES_MAX)
+        return config_fail(r, path, "must take at most %d bytes, not %zu", EXT_BYTES_MAX, bytes);
+    return 0;
+}
+
 /* ---- */
 
 int config_value_read(struct config_reader *r, const struct config_key *k, const char *path,
@@ -561,6 +622,10 @@ int config_value_read(struct config_reader *r, const struct config_key *k, const
         return read_sizes(r, k, path, value, base);
     case KEY_HEADERS:
         return read_headers(r, k, path, value, field);
+    case KEY_LIST:
+        return read_list(r, k, path, value, field);
+    case KEY_MEMBERS:
+        return read_members(r, k, path, value, base);
     case KEY_MASK:
         return read_mask(r, k, path, value, base);
     }

@@ -131,6 +131,7 @@ static int make_filter(struct snapshot *s, struct error *err)
             .secondary = dsp->secondary,
             .default_currency = dsp->default_currency,
             .disabled = !dsp->enabled,
+            .seats = dsp->request.seats,
         };
     }
     struct error why = {""};

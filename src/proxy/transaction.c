@@ -1,7 +1,7 @@
 /* The life of a bid request: checks of the HTTP message, one scan, one decision for all DSPs, caps,
- * the auction's fan-out with one shared payload, the answer, the capture record. All memory is the
- * transaction's arena, which is kept for the next one. The auction drives it through struct
- * auction_io. */
+ * the auction's fan-out with one shared payload (or one's own), the answer, the capture record. All
+ * memory is the transaction's arena, which is kept for the next one. The auction drives it through
+ * struct auction_io. */
 #include "proxy/transaction.h"
 
 #include <inttypes.h>
@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "decimal.h"
 #include "hash.h"
 #include "proxy/arena_text.h"
 
@@ -221,58 +220,72 @@ static uint64_t io_now_us(void *ctx)
     return loop_now_us();
 }
 
-/* The body in three pieces: what stands before and behind the number of tmax, and between them the
- * time that is left. */
-enum { INSERT_SIZE = 32 };
-struct body_pieces {
-    struct bytes before, insert, after;
-    char text[INSERT_SIZE];
-};
-
-static void cut_body(const struct bid_request *r, uint32_t tmax_ms, struct body_pieces *out)
+static const struct request_edit *edit_of(const struct transaction *t, uint32_t dsp)
 {
-    uint32_t cut = r->tmax.len > 0 ? r->tmax.at : r->members_at;
-    uint32_t resume = cut + r->tmax.len;
-    size_t len = 0;
-    if (r->tmax.len == 0) {
-        memcpy(out->text, "\"tmax\":", 7);
-        len = 7;
-    }
-    len += decimal_write(out->text + len, tmax_ms);
-    if (r->tmax.len == 0)
-        out->text[len++] = ',';
-    out->before = (struct bytes){r->body.base, cut};
-    out->insert = (struct bytes){out->text, len};
-    out->after = (struct bytes){r->body.base + resume, r->body.len - resume};
+    return &t->view->snapshot->config->dsps[dsp].request;
 }
 
-/* The least that is left for any DSP that gets the compressed body in this stage. */
+/* The least that is left for any DSP that shares the compressed body in this stage. */
 static uint32_t least_tmax_ms(const struct transaction *t, uint32_t dsp, uint32_t tmax_ms)
 {
     const struct auction_dsp_settings *settings = t->view->snapshot->auction_dsps;
     for (uint32_t d = 0; d < t->view->snapshot->config->n_dsps; d++) {
         const struct dsp_link *link = t->view->links[d];
-        if (link != NULL && link->gzip && settings[d].secondary == settings[dsp].secondary &&
-            settings[d].timeout_ms < tmax_ms && auction_dsp(t->auction, d)->decision.send)
+        if (link != NULL && link->gzip && request_edit_is_none(edit_of(t, d)) &&
+            settings[d].secondary == settings[dsp].secondary && settings[d].timeout_ms < tmax_ms &&
+            auction_dsp(t->auction, d)->decision.send)
             tmax_ms = settings[d].timeout_ms;
     }
     return tmax_ms;
 }
 
-/* Compressed once for all that take it, so they are all told the same tmax. */
-static void make_gzip_payload(struct transaction *t, uint32_t dsp, uint32_t tmax_ms)
+static struct payload *compress(struct transaction *t, const struct request_body *b,
+                                uint32_t tmax_ms)
 {
     struct metrics_shard *shard = t->worker->shard;
-    struct body_pieces p;
-    t->gzip_tmax_ms = least_tmax_ms(t, dsp, tmax_ms);
-    cut_body(&t->request, t->gzip_tmax_ms, &p);
-    const struct bytes pieces[] = {p.before, p.insert, p.after};
+    char tmax[REQUEST_TMAX_SIZE];
+    size_t tmax_len = request_tmax(&t->request, tmax_ms, tmax);
+    const struct bytes pieces[] = {b->before, {tmax, tmax_len}, b->after};
     struct bytes body = gzip_pieces(t->worker->gzip, pieces, 3);
-    payload_release(t->gzip_payload);
-    t->gzip_payload = payload_create(body, (struct bytes){NULL, 0});
     metrics_add(&shard->gzip_bodies, 1);
-    metrics_add(&shard->gzip_plain_bytes, p.before.len + p.insert.len + p.after.len);
+    metrics_add(&shard->gzip_plain_bytes, b->before.len + tmax_len + b->after.len);
     metrics_add(&shard->gzip_bytes, body.len);
+    return payload_create(body, (struct bytes){NULL, 0});
+}
+
+/* The body that a DSP shares with others: the transaction's. A compressed one is made once for all
+ * that take it, so they are all told the same tmax. */
+static struct payload *shared_payload(struct transaction *t, uint32_t dsp, uint32_t tmax_ms)
+{
+    struct request_body b = request_body(&t->request);
+    if (!t->view->links[dsp]->gzip) {
+        if (t->payload == NULL)
+            t->payload = payload_create(b.before, b.after);
+        return t->payload;
+    }
+    if (t->gzip_payload == NULL || tmax_ms < t->gzip_tmax_ms) {
+        payload_release(t->gzip_payload);
+        t->gzip_tmax_ms = least_tmax_ms(t, dsp, tmax_ms);
+        t->gzip_payload = compress(t, &b, t->gzip_tmax_ms);
+    }
+    return t->gzip_payload;
+}
+
+/* The body of its own that a DSP gets; the caller's. NULL if it is the same as the shared one. The
+ * payload is a copy, so the arena need not hold one text for each DSP. */
+static struct payload *own_payload(struct transaction *t, uint32_t dsp, uint32_t tmax_ms)
+{
+    const struct request_edit *edit = edit_of(t, dsp);
+    if (request_edit_is_none(edit))
+        return NULL;
+    struct arena_mark mark = arena_mark(&t->arena);
+    struct payload *own = NULL;
+    struct request_body b;
+    if (request_edit_body(edit, &t->request, &t->arena, &b))
+        own = t->view->links[dsp]->gzip ? compress(t, &b, tmax_ms)
+                                        : payload_create(b.before, b.after);
+    arena_rewind(&t->arena, mark);
+    return own;
 }
 
 static int io_call(void *ctx, uint32_t dsp, uint32_t tmax_ms)
@@ -281,6 +294,8 @@ static int io_call(void *ctx, uint32_t dsp, uint32_t tmax_ms)
     struct dsp_link *link = t->view->links[dsp];
     if (link == NULL)
         return WHY_HEALTH;
+    if (!request_edit_allows(edit_of(t, dsp), &t->request))
+        return WHY_RULE_FIRST + RULE_SEAT;
     if (!health_in_time(&link->health, (uint64_t)tmax_ms * 1000)) {
         if (hash_unit(hash_bytes(t->request.id, ~link->settings_hash)) >= HEALTH_SHARE_MIN)
             return WHY_RULE_FIRST + RULE_TMAX;
@@ -290,23 +305,18 @@ static int io_call(void *ctx, uint32_t dsp, uint32_t tmax_ms)
         return WHY_OVERLOAD;
     if (link->qps_max > 0 && !dsp_link_admit(link, loop_now_us()))
         return WHY_QPS;
-    struct body_pieces p = {.insert = {NULL, 0}};
-    struct payload *payload;
-    if (link->gzip) {
-        if (t->gzip_payload == NULL || tmax_ms < t->gzip_tmax_ms)
-            make_gzip_payload(t, dsp, tmax_ms);
-        payload = t->gzip_payload;
-    } else {
-        cut_body(&t->request, tmax_ms, &p);
-        if (t->payload == NULL)
-            t->payload = payload_create(p.before, p.after);
-        payload = t->payload;
-    }
+    struct payload *own = own_payload(t, dsp, tmax_ms);
+    struct payload *payload = own != NULL ? own : shared_payload(t, dsp, tmax_ms);
+    char tmax[REQUEST_TMAX_SIZE];
+    struct bytes insert = {tmax, 0}; /* a compressed body holds it already */
+    if (!link->gzip)
+        insert.len = request_tmax(&t->request, tmax_ms, tmax);
     struct call_context *c = &t->calls[dsp];
     c->transaction = t;
     c->dsp = dsp;
     c->tmax_ms = tmax_ms;
-    c->call = dsp_client_call(link->client, payload, p.insert, t->time_header, on_answer, c);
+    c->call = dsp_client_call(link->client, payload, insert, t->time_header, on_answer, c);
+    payload_release(own);
     return 0;
 }
 

@@ -46,10 +46,10 @@ def wait_for(condition, what, seconds=10):
 
 class Dsp:
     """A DSP on a port of its own: answer(request, headers) -> None (204), a dict (200), bytes, or (status, bytes).
-    `delay` seconds come before the answer; every request is kept in `requests`."""
+    `delay` seconds come before the answer; every request is kept in `requests`, its bytes in `bodies`."""
 
     def __init__(self, answer=None, delay=0.0):
-        self.answer, self.delay, self.requests, self.headers = answer, delay, [], []
+        self.answer, self.delay, self.requests, self.headers, self.bodies = answer, delay, [], [], []
         self.lock = threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self.listener.getsockname()[1]
@@ -86,6 +86,7 @@ class Dsp:
                 with self.lock:
                     self.requests.append(request)
                     self.headers.append(headers)
+                    self.bodies.append(body)
                 if self.delay:
                     time.sleep(self.delay)
                 answer = self.answer(request, headers) if callable(self.answer) else self.answer

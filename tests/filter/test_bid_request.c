@@ -390,7 +390,8 @@ static void test_scan_last_of_duplicates_counts(void **state)
                  "\"c\"],\"bcat\":0,"
                  "\"device\":{\"ua\":\"a\",\"ua\":7,\"geo\":{\"country\":\"USA\"},\"geo\":{"
                  "\"region\":\"X\"}},"
-                 "\"user\":{\"ext\":{\"consent\":\"a\",\"eids\":[{\"source\":\"a\"}]},\"ext\":{}},"
+                 "\"user\":{\"gender\":\"M\",\"gender\":7,\"ext\":{\"consent\":\"a\",\"eids\":["
+                 "{\"source\":\"a\"}],\"consent\":null,\"eids\":[]}},"
                  "\"source\":{\"ext\":{\"schain\":{\"nodes\":[{\"asi\":\"a\"}]}},\"ext\":{}},"
                  "\"imp\":[{\"id\":\"1\","
                  "\"video\":{\"mimes\":[\"v\"],\"w\":5,\"h\":5,\"protocols\":[1]},\"video\":{"
@@ -405,6 +406,7 @@ static void test_scan_last_of_duplicates_counts(void **state)
     is(s.r.device.ua, NULL);
     is(s.r.geo.country, NULL);
     is(s.r.geo.region, "X");
+    is(s.r.user.gender, NULL);
     is(s.r.user.consent, NULL);
     assert_int_equal(s.r.user.eid_sources.n, 0);
     assert_int_equal(s.r.n_schain_nodes, 0);
@@ -476,6 +478,9 @@ static const struct {
     {REQUEST("\"user\":{},\"user\":{}"), "user", "duplicate member"},
     {REQUEST("\"regs\":{},\"regs\":{}"), "regs", "duplicate member"},
     {REQUEST("\"tmax\":1,\"tmax\":2"), "tmax", "duplicate member"},
+    {REQUEST("\"ext\":{},\"\\u0065xt\":null"), "ext", "duplicate member"},
+    {REQUEST("\"wseat\":[],\"wseat\":[]"), "wseat", "duplicate member"},
+    {REQUEST("\"user\":{\"ext\":{},\"ext\":{}}"), "user.ext", "duplicate member"},
     {REQUEST("\"user\":{\"id\":\"a\",\"id\":\"b\"}"), "user.id", "duplicate member"},
     {REQUEST("\"user\":{\"buyeruid\":\"a\",\"buyeruid\":\"b\"}"), "user.buyeruid", "duplicate"},
     {REQUEST("\"device\":{\"ip\":\"a\",\"ip\":\"b\"}"), "device.ip", "duplicate member"},

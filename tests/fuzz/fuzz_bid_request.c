@@ -1,9 +1,11 @@
 /* Any bytes as a bid request. What is accepted must keep the header's promises: required fields are
- * there, and every span lies inside the body, where it can be replaced. */
+ * there, and every span lies inside the body, where it can be replaced: with a DSP's edits it is a
+ * sound request still, and brings nobody else's id. */
 #include <stddef.h>
 #include <stdint.h>
 
 #include "filter/bid_request.h"
+#include "proxy/request_edit.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -59,6 +61,10 @@ static void check_request(const struct bid_request *r)
     check_span(r, r->tmax);
     check_span(r, r->user_id);
     check_span(r, r->buyeruid);
+    check_span(r, r->buyeruid_value);
+    check_span(r, r->user_ext);
+    check_span(r, r->ext);
+    check_span(r, r->wseat_value);
     check_span(r, r->ifa);
     check_span(r, r->ip);
     check_span(r, r->ipv6);
@@ -75,15 +81,43 @@ static void check_request(const struct bid_request *r)
     sum(r->schain_asi);
 }
 
+static void check_edited(const struct bid_request *r, struct arena *arena)
+{
+    static struct request_member members[] = {{"prebid", "{}"}, {"x", "1"}};
+    static const struct bytes seats[] = {{"1", 1}, {"seat", 4}};
+    struct request_edit edit = {.ext = members, .n_ext = 2, .buyeruid_key = "a"};
+    struct request_body b;
+    char tmax[REQUEST_TMAX_SIZE];
+    edit.seats = (struct bytes_list){seats, 2};
+    if (!request_edit_allows(&edit, r))
+        edit.seats.n = 0;
+    check(request_edit_body(&edit, r, arena, &b));
+    size_t tmax_len = request_tmax(r, 5, tmax), len = b.before.len + tmax_len + b.after.len;
+    char *text = arena_alloc(arena, len);
+    memcpy(text, b.before.base, b.before.len);
+    memcpy(text + b.before.len, tmax, tmax_len);
+    memcpy(text + b.before.len + tmax_len, b.after.base, b.after.len);
+    struct bid_request again;
+    struct bid_request_error e;
+    check(bid_request_scan(&again, (struct bytes){text, len}, 0, arena, &e));
+    check(again.tmax_ms == 5 && again.n_imps == r->n_imps && bytes_equal(again.id, r->id));
+    check(edit.seats.n == 0 || (again.wseat.n > 0 && again.wseat.n <= 2));
+    check(r->user.buyeruid.len == 0 || bytes_equal(r->user.buyeruid, again.user.buyeruid));
+    edit = (struct request_edit){.buyeruid_key = "a"};
+    check(!request_edit_body(&edit, &again, arena, &b)); /* no map is left */
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct arena arena = {0};
     struct bid_request r;
     struct bid_request_error e;
-    if (bid_request_scan(&r, (struct bytes){(const char *)data, size}, 0, &arena, &e))
+    if (bid_request_scan(&r, (struct bytes){(const char *)data, size}, 0, &arena, &e)) {
         check_request(&r);
-    else
+        check_edited(&r, &arena);
+    } else {
         check(e.reason[0] != '\0');
+    }
     arena_dispose(&arena);
     return 0;
 }

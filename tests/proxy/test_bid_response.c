@@ -276,6 +276,40 @@ static void test_deals_and_seats(void **state)
     check_rows(rows, sizeof(rows) / sizeof(rows[0]), NULL);
 }
 
+/* A DSP that is told its seats must bid for one of them, and stands for itself if it names none. */
+static void test_own_seats(void **state)
+{
+    static const struct bytes own[] = {{"s", 1}, {"alpha", 5}};
+    static const struct {
+        const char *request, *seat;
+        uint32_t n_own;
+        bool valid;
+    } rows[] = {
+        {NULL, "s", 1, true},
+        {NULL, "t", 1, false},
+        {NULL, NULL, 1, false},
+        {NULL, NULL, 2, true},
+        {REQ("\"wseat\":[\"s\",\"t\"]"), "t", 2, false},
+        {REQ("\"wseat\":[\"s\",\"t\"]"), "s", 2, true},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct fixture f;
+        char body[256];
+        fixture_init(&f, 1);
+        f.dsps[0].seats = (struct bytes_list){own, rows[i].n_own};
+        if (rows[i].request != NULL)
+            fixture_request(&f, rows[i].request);
+        fixture_start(&f);
+        snprintf(body, sizeof(body), "{\"id\":\"r\",\"seatbid\":[{%s%s%s\"bid\":[{" B "}]}]}",
+                 rows[i].seat != NULL ? "\"seat\":\"" : "",
+                 rows[i].seat != NULL ? rows[i].seat : "", rows[i].seat != NULL ? "\"," : "");
+        fixture_answer(&f, 0, 200, body);
+        assert_int_equal(fixture_dsp(&f, 0)->refused[BID_SEAT_NOT_ALLOWED], !rows[i].valid);
+        assert_int_equal(fixture_dsp(&f, 0)->n_bids, rows[i].valid);
+        fixture_dispose(&f);
+    }
+}
+
 static void test_response_id(void **state)
 {
     static const char *const ids[] = {"\"id\":\"other\",", "", "\"id\":null,", "\"id\":1,",
@@ -676,6 +710,7 @@ int main(void)
         cmocka_unit_test(test_currencies),
         cmocka_unit_test(test_creatives),
         cmocka_unit_test(test_deals_and_seats),
+        cmocka_unit_test(test_own_seats),
         cmocka_unit_test(test_response_id),
         cmocka_unit_test(test_too_many_bids),
         cmocka_unit_test(test_answer_cut_at_every_byte),

@@ -501,6 +501,14 @@ static void test_capture_masks_every_place(void **state)
          "]}}"},
         {"{\"user\":{\"ext\":{\"eids\":[{\"uids\":[{\"id\":\"SECRET\"}]}],\"consent\":\"C\"}}}",
          "{\"user\":{\"ext\":{\"eids\":[{\"uids\":[{\"id\":\"#\"}]}],\"consent\":\"C\"}}}"},
+        {"{\"user\":{\"ext\":{\"prebid\":{\"buyeruids\":{\"a\":\"SECRET\",\"\\u0062\":77,\"c\":"
+         "{\"x\":\"SECRET\"},\"d\":\"\"},\"other\":\"kept\"},\"buyeruids\":\"kept\"}}}",
+         "{\"user\":{\"ext\":{\"prebid\":{\"buyeruids\":{\"a\":\"#\",\"\\u0062\":\"#\",\"c\":"
+         "null,\"d\":\"\"},\"other\":\"kept\"},\"buyeruids\":\"kept\"}}}"},
+        {"{\"user\":{\"ext\":{\"prebid\":{\"buyeruids\":\"SECRET\",\"buyeruids\":[\"SECRET\",null]}"
+         "}"
+         "}}",
+         "{\"user\":{\"ext\":{\"prebid\":{\"buyeruids\":\"#\",\"buyeruids\":[\"#\",null]}}}}"},
         {"{\"device\":{\"didsha1\":\"SECRET\",\"macmd5\":\"SECRET\",\"ua\":\"U\"}}",
          "{\"device\":{\"didsha1\":\"#\",\"macmd5\":\"#\",\"ua\":\"U\"}}"},
         {"{\"user\":{\"id\":\"SECRET\",\"id\":\"SECRET\"},\"user\":{\"id\":\"SECRET\"}}",

@@ -255,6 +255,26 @@ static const struct fault {
     {DSP(",'headers':{'X-A':'1','X-Ab':'2','x-a':'3'}"),
      "config.json: dsps[0].headers: x-a is given twice"},
 
+    {DSP(",'request':[]"), "config.json: dsps[0].request: must be an object, not a list"},
+    {DSP(",'request':{'seat':[]}"),
+     "config.json: dsps[0].request.seat: unknown key; did you mean \"seats\"?"},
+    {DSP(",'request':{'ext':[]}"),
+     "config.json: dsps[0].request.ext: must be an object, not a list"},
+    {DSP(",'request':{'ext':null}"),
+     "config.json: dsps[0].request.ext: must be an object, not null"},
+    {DSP(",'request':{'seats':'s'}"),
+     "config.json: dsps[0].request.seats: must be a list, not \"s\""},
+    {DSP(",'request':{'seats':['s','']}"),
+     "config.json: dsps[0].request.seats[1]: must be 1 to 256 characters, not \"\""},
+    {DSP(",'request':{'seats':['s',5]}"),
+     "config.json: dsps[0].request.seats[1]: must be a text, not 5"},
+    {DSP(",'request':{'buyeruid':true}"),
+     "config.json: dsps[0].request.buyeruid: must be \"pass\" or \"map\", not true"},
+    {DSP(",'request':{'buyeruid_key':''}"), "config.json: dsps[0].request.buyeruid_key: must be "
+                                            "1 to 64 letters, digits, '_', '.' or '-', not \"\""},
+    {"{'defaults':{'request':{'buyeruid':'drop'}}}",
+     "config.json: defaults.request.buyeruid: must be \"pass\" or \"map\", not \"drop\""},
+
     /* keys against each other, and files that must be there */
     {"{'listen':{'tls':{'certificate':'config.json'}}}",
      "config.json: listen.tls: certificate and key must be given together"},
@@ -647,6 +667,7 @@ static void test_load_defaults_of_dsp(void **state)
     assert_string_equal(d->default_currency, "USD");
     static const struct dsp_rules none;
     assert_memory_equal(&d->filter.rules, &none, sizeof(none));
+    assert_true(request_edit_is_none(&d->request));
     config_destroy(c);
 }
 
@@ -759,6 +780,84 @@ static void test_load_inherits_key_by_key(void **state)
     assert_int_equal(rd->floor_min_micros, 500000);
     assert_true(has(rd->countries, "USA"));
     config_destroy(c);
+}
+
+static void is_ext(const struct config_dsp *d, const char *text)
+{
+    char got[200] = "";
+    size_t n = 0;
+    for (uint32_t i = 0; i < d->request.n_ext; i++)
+        n += (size_t)snprintf(got + n, sizeof(got) - n, "%s=%s;", d->request.ext[i].name,
+                              d->request.ext[i].value);
+    assert_string_equal(got, text);
+}
+
+static void test_load_request_edits(void **state)
+{
+    struct config *c = load(
+        "{'defaults':{'request':{'ext':{'ssp':{'a':[1,0.1,'\u00e9']},'n':null},'seats':['1','2'],"
+        "'buyeruid':'map'}},"
+        "'dsps':[{'name':'a','url':'http://a/'},"
+        "{'name':'b','url':'http://b/','request':{'ext':{'x':'y'},'buyeruid_key':'bee'}},"
+        "{'name':'c','url':'http://c/','request':{'ext':{},'seats':[],'buyeruid':'pass',"
+        "'buyeruid_key':'bee'}},"
+        "{'name':'d','url':'http://d/','request':{'seats':['3'],'buyeruid_key':null}}]}");
+    const struct config_dsp *a = &c->dsps[0], *b = &c->dsps[1], *d = &c->dsps[3];
+    is_ext(a, "ssp={\"a\":[1,0.1,\"\xc3\xa9\"]};n=null;");
+    assert_int_equal(a->request.seats.n, 2);
+    assert_true(bytes_is(a->request.seats.items[1], "2"));
+    assert_string_equal(a->request.buyeruid_key, "a");
+    is_ext(b, "x=\"y\";");
+    assert_int_equal(b->request.seats.n, 2);
+    assert_string_equal(b->request.buyeruid_key, "bee");
+    assert_true(request_edit_is_none(&c->dsps[2].request));
+    is_ext(d, "ssp={\"a\":[1,0.1,\"\xc3\xa9\"]};n=null;");
+    assert_int_equal(d->request.seats.n, 1);
+    assert_string_equal(d->request.buyeruid_key, "d");
+    config_destroy(c);
+}
+
+/* How much of it there may be. */
+static void test_load_request_bounds(void **state)
+{
+    static const struct {
+        const char *open, *close;
+        bool named;
+        uint32_t max;
+        const char *message;
+    } cases[] = {
+        {"'ext':{", "}", true, REQUEST_EXT_MEMBERS_MAX,
+         "config.json: dsps[0].request.ext: must have at most 64 members, not 65"},
+        {"'seats':[", "]", false, 64,
+         "config.json: dsps[0].request.seats: must have at most 64 entries, not 65"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        for (uint32_t n = cases[i].max; n <= cases[i].max + 1; n++) {
+            char text[2000];
+            size_t at = (size_t)snprintf(text, sizeof(text),
+                                         "{'dsps':[{'name':'a','url':'http://a/"
+                                         "','request':{%s",
+                                         cases[i].open);
+            for (uint32_t k = 0; k < n; k++)
+                at += (size_t)snprintf(text + at, sizeof(text) - at, "%s'%u'%s", k > 0 ? "," : "",
+                                       k, cases[i].named ? ":0" : "");
+            snprintf(text + at, sizeof(text) - at, "%s}}]}", cases[i].close);
+            if (n > cases[i].max)
+                refused(text, cases[i].message);
+            else
+                config_destroy(load(text));
+        }
+    }
+    for (int over = 0; over < 2; over++) { /* the name and the quotes count */
+        char *text = malloc(17000);
+        snprintf(text, 17000, DSP(",'request':{'ext':{'a':'%0*d'}}"), 16384 - 3 + over, 0);
+        if (over)
+            refused(text, "config.json: dsps[0].request.ext: must take at most 16384 bytes, not "
+                          "16385");
+        else
+            config_destroy(load(text));
+        free(text);
+    }
 }
 
 /* A long list that hundreds of DSPs inherit is held once. */
@@ -884,6 +983,8 @@ int main(void)
         cmocka_unit_test(test_load_defaults_of_dsp),
         cmocka_unit_test(test_load_whole_dsp),
         cmocka_unit_test(test_load_inherits_key_by_key),
+        cmocka_unit_test(test_load_request_edits),
+        cmocka_unit_test(test_load_request_bounds),
         cmocka_unit_test(test_load_shares_sets),
         cmocka_unit_test(test_load_accepts),
         cmocka_unit_test(test_destroy_null),
