@@ -266,6 +266,34 @@ def test_broken_models_are_refused(t):
     refused(t, 1, "check", "--config", proxy.path, words=["model", broken.name])
 
 
+def test_a_model_rewritten_by_the_safetensors_library_loads(t):
+    """It puts tensors in an order of its own, wide dtypes first, then by name: so do we, and the checksum holds."""
+    model = t.train(t.world_capture(requests=600))
+    data = model.read_bytes()
+    header = struct.unpack("<Q", data[:8])[0]
+    head = json.loads(data[8:8 + header])
+    metadata, tensors = head.pop("__metadata__"), head
+    width = ["F32", "I32", "U8"].index
+    rewritten, offset = {}, 0
+    for name in sorted(tensors, key=lambda n: (width(tensors[n]["dtype"]), n)):
+        begin, end = tensors[name]["data_offsets"]
+        assert begin == offset, (name, begin, offset)
+        rewritten[name], offset = tensors[name], end
+    metadata["note"] = "read and written again"
+    text = json.dumps({**dict(reversed(rewritten.items())), "__metadata__": dict(reversed(metadata.items()))}).encode()
+    again = t.folder / "again.safetensors"
+    again.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + header:])
+    record = (t.folder / "world.ndjson").read_text().splitlines()[0]
+    assert t.run("score", "--model", again, stdin=record).stdout == t.run("score", "--model", model, stdin=record).stdout
+    # Changed weights: what was trained is no longer what is computed, and the golden inputs tell.
+    begin = 8 + header + tensors["hidden2.bias"]["data_offsets"][0]
+    weights = data[8 + header:begin] + struct.pack("<f", 3.5) + data[begin + 4:]
+    del metadata["checksum"]
+    text = json.dumps({"__metadata__": metadata, **tensors}).encode()
+    again.write_bytes(struct.pack("<Q", len(text)) + text + weights)
+    refused(t, 1, "inspect", "--model", again, words=["golden input"])
+
+
 # ---- model files from elsewhere: the published architecture's tensors and nothing else ----
 
 class Model:
