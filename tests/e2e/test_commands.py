@@ -52,7 +52,8 @@ def test_wrong_usage_is_2(t):
             (["train", "--capture", "x", "--out", "y", "--threads", "-1"], "--threads"),
             (["train", "--capture", "x", "--out", "y", "--hidden", "0,5"], "hidden"),
             (["train", "--capture", "x", "--out", "y", "--hidden", "12"], "hidden"),
-            (["replay", "--capture", "x", "--to", "http://127.0.0.1:1/", "--rate", "0"], "--rate")]:
+            (["replay", "--capture", "x", "--to", "http://127.0.0.1:1/", "--rate", "0"], "--rate"),
+            (["replay", "--capture", "x", "--to", "http://127.0.0.1:1/", "--rate", "5", "--speed", "2"], "not both")]:
         refused(t, 2, *arguments, words=[word])
     assert t.run(status=2).stdout == ""
 
