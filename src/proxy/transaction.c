@@ -303,7 +303,9 @@ static int io_call(void *ctx, uint32_t dsp, uint32_t tmax_ms)
     }
     if (!dsp_client_has_room(link->client))
         return WHY_OVERLOAD;
-    if (link->qps_max > 0 && !dsp_link_admit(link, loop_now_us()))
+    const struct snapshot *s = t->view->snapshot;
+    double qps_max = s->config->dsps[dsp].qps_max;
+    if (qps_max > 0 && !rate_cap_admit(&s->rate_caps[dsp], qps_max, loop_now_us()))
         return WHY_QPS;
     struct payload *own = own_payload(t, dsp, tmax_ms);
     struct payload *payload = own != NULL ? own : shared_payload(t, dsp, tmax_ms);

@@ -64,7 +64,6 @@ static struct view *view_create(struct worker *w, struct snapshot *s, struct err
             view_release(v);
             return NULL;
         }
-        v->links[d]->qps_max = c->dsps[d].qps_max / w->n_workers;
     }
     return v;
 }
