@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include <strings.h>
 
 struct bytes {
     const char *base;
@@ -25,6 +26,12 @@ static inline bool bytes_equal(struct bytes a, struct bytes b)
 static inline bool bytes_is(struct bytes a, const char *text)
 {
     return bytes_equal(a, bytes_of(text));
+}
+
+/* In whatever case, as HTTP's words are. */
+static inline bool bytes_is_word(struct bytes a, const char *text)
+{
+    return a.len == strlen(text) && strncasecmp(a.base, text, a.len) == 0;
 }
 
 #endif

@@ -197,8 +197,11 @@ static int check_checksum(const struct safetensors *f, const char *path, struct 
     char expected[17];
     snprintf(expected, sizeof(expected), "%016" PRIx64, hash);
     if (!bytes_is(written, expected))
-        return error_set(err, "%s: metadata: its checksum does not match: the file is damaged",
-                         path);
+        return error_set(
+            err,
+            "%s: metadata: metadata_checksum does not match: the file is damaged, or was "
+            "changed and still has the old one",
+            path);
     return 0;
 }
 

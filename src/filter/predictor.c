@@ -145,7 +145,10 @@ static int check_checksum(const struct safetensors *f, const char *path, struct 
     char expected[17];
     snprintf(expected, sizeof(expected), "%016" PRIx64, safetensors_checksum(f));
     if (!bytes_is(written, expected))
-        return error_set(err, "%s: its checksum does not match: the file is damaged", path);
+        return error_set(err,
+                         "%s: its checksum does not match: the file is damaged, or was changed "
+                         "and still has the old one",
+                         path);
     return 0;
 }
 

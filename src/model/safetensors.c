@@ -241,14 +241,22 @@ static void add_tensor(struct text *t, const struct tensor *tensor, uint64_t *of
     *offset += tensor->bytes;
 }
 
-/* Wide dtypes first: then every tensor is aligned. */
-static bool is_wide(const struct tensor *t)
+/* The order of the safetensors library: wide dtypes first, so that every tensor is aligned, then by
+ * name. Whoever reads a file with it and writes it again gets the same data, and the checksum
+ * holds.
+ */
+static int in_library_order(const void *a, const void *b)
 {
-    return t->dtype != TENSOR_U8;
+    static const int rank[] = {[TENSOR_F32] = 0, [TENSOR_I32] = 1, [TENSOR_U8] = 2};
+    const struct tensor *x = *(const struct tensor *const *)a;
+    const struct tensor *y = *(const struct tensor *const *)b;
+    if (x->dtype != y->dtype)
+        return rank[x->dtype] - rank[y->dtype];
+    return strcmp(x->name, y->name);
 }
 
 /* The length, the JSON and its padding; *checksum_at is where the checksum's digits go. */
-static void build_head(struct text *t, const struct tensor *tensors, size_t n,
+static void build_head(struct text *t, const struct tensor *const *tensors, size_t n,
                        const struct safetensors_entry *metadata, size_t n_metadata,
                        size_t *checksum_at)
 {
@@ -265,10 +273,8 @@ static void build_head(struct text *t, const struct tensor *tensors, size_t n,
     }
     text_add(t, "}", 1);
     uint64_t offset = 0;
-    for (int wide = 1; wide >= 0; wide--)
-        for (size_t i = 0; i < n; i++)
-            if (is_wide(&tensors[i]) == (wide == 1))
-                add_tensor(t, &tensors[i], &offset);
+    for (size_t i = 0; i < n; i++)
+        add_tensor(t, tensors[i], &offset);
     text_add(t, "}", 1);
     while (t->len % HEADER_ALIGNMENT != 0 && !t->no_memory)
         text_add(t, " ", 1);
@@ -309,15 +315,13 @@ static int write_checksum(int fd, size_t data_start, size_t checksum_at)
 }
 
 static int write_content(int fd, const struct text *head, size_t checksum_at,
-                         const struct tensor *tensors, size_t n)
+                         const struct tensor *const *tensors, size_t n)
 {
     if (write_all(fd, head->base, head->len) != 0)
         return -1;
-    for (int wide = 1; wide >= 0; wide--)
-        for (size_t i = 0; i < n; i++)
-            if (is_wide(&tensors[i]) == (wide == 1) &&
-                write_all(fd, tensors[i].data, tensors[i].bytes) != 0)
-                return -1;
+    for (size_t i = 0; i < n; i++)
+        if (write_all(fd, tensors[i]->data, tensors[i]->bytes) != 0)
+            return -1;
     if (write_checksum(fd, head->len, checksum_at) != 0)
         return -1;
     return fsync(fd);
@@ -341,7 +345,7 @@ static void sync_folder(const char *path)
 }
 
 static int write_and_rename(const char *path, const struct text *head, size_t checksum_at,
-                            const struct tensor *tensors, size_t n, struct error *err)
+                            const struct tensor *const *tensors, size_t n, struct error *err)
 {
     size_t room = strlen(path) + sizeof(".tmp");
     char *temporary = malloc(room);
@@ -374,16 +378,23 @@ int safetensors_write(const char *path, const struct tensor *tensors, size_t n,
                       const struct safetensors_entry *metadata, size_t n_metadata,
                       struct error *err)
 {
-    for (size_t i = 0; i < n; i++)
+    const struct tensor **sorted = malloc((n + 1) * sizeof(*sorted));
+    if (sorted == NULL)
+        return error_set(err, "%s: no memory for the header", path);
+    for (size_t i = 0; i < n; i++) {
         assert(dtype_name(tensors[i].dtype) != NULL && tensors[i].rank <= 4);
+        sorted[i] = &tensors[i];
+    }
+    qsort(sorted, n, sizeof(*sorted), in_library_order);
     struct text head = {NULL, 0, 0, false};
     size_t checksum_at;
     int status = -1;
-    build_head(&head, tensors, n, metadata, n_metadata, &checksum_at);
+    build_head(&head, sorted, n, metadata, n_metadata, &checksum_at);
     if (head.no_memory)
         error_set(err, "%s: no memory for the header", path);
     else
-        status = write_and_rename(path, &head, checksum_at, tensors, n, err);
+        status = write_and_rename(path, &head, checksum_at, sorted, n, err);
     free(head.base);
+    free(sorted);
     return status;
 }

@@ -47,6 +47,10 @@ int capture_next(struct capture_reader *r, struct capture_record *out, struct er
  * learns from times. */
 int capture_check_time(const struct capture_reader *r, const struct capture_record *record,
                        struct error *err);
+/* The request of the record last handed out is not sound: *err says so, as capture_next would.
+ * Always -1. */
+int capture_request_fault(const struct capture_reader *r, struct error *err, const char *path,
+                          const char *reason);
 double capture_progress(const struct capture_reader *r); /* share of bytes read, 0..1 */
 uint64_t capture_torn(const struct capture_reader *r);
 
@@ -98,6 +102,8 @@ struct capture_options {
 };
 struct capture_writer; /* one for the process; any thread appends */
 struct capture_writer *capture_writer_create(const struct capture_options *o, struct error *err);
+/* Whether it could be written to, or made where it is not: nothing is created. */
+int capture_directory_check(const char *directory, struct error *err);
 /* A whole line with its '\n'. Copies; never blocks on the disk. False = dropped. */
 bool capture_append(struct capture_writer *w, struct bytes line);
 void capture_flush(struct capture_writer *w); /* waits until what was appended is written */

@@ -479,16 +479,29 @@ static void close_current(struct capture_reader *r)
     r->lines = NULL;
 }
 
-static int fault(const struct capture_reader *r, const struct parse *p, struct error *err)
+static int fault_at(const struct capture_reader *r, struct error *err, const char *what)
 {
     const char *path = r->paths[r->next - 1];
-    path = strcmp(path, "-") == 0 ? "standard input" : path;
-    unsigned long long number = lines_number(r->lines);
-    if (p->j.error != NULL)
-        return error_set(err, "%s:%llu: not JSON at byte %zu: %s", path, number,
-                         (size_t)(p->j.at - p->j.base), p->j.error);
-    return error_set(err, "%s:%llu: %s", path, number,
-                     p->fault[0] != '\0' ? p->fault : "more than one JSON value in the line");
+    return error_set(err, "%s:%llu: %s", strcmp(path, "-") == 0 ? "standard input" : path,
+                     (unsigned long long)lines_number(r->lines), what);
+}
+
+static int fault(const struct capture_reader *r, const struct parse *p, struct error *err)
+{
+    if (p->j.error == NULL)
+        return fault_at(r, err,
+                        p->fault[0] != '\0' ? p->fault : "more than one JSON value in the line");
+    struct error why;
+    error_set(&why, "not JSON at byte %zu: %s", (size_t)(p->j.at - p->j.base), p->j.error);
+    return fault_at(r, err, why.text);
+}
+
+int capture_request_fault(const struct capture_reader *r, struct error *err, const char *path,
+                          const char *reason)
+{
+    struct error why;
+    error_set(&why, "request%s%s: %s", path[0] != '\0' ? "." : "", path, reason);
+    return fault_at(r, err, why.text);
 }
 
 int capture_check_time(const struct capture_reader *r, const struct capture_record *record,

@@ -574,6 +574,31 @@ static void writer_free(struct capture_writer *w)
     free(w);
 }
 
+/* Of a directory that is not there, the nearest that is must let one be made. */
+int capture_directory_check(const char *directory, struct error *err)
+{
+    struct stat st;
+    char *at = strdup(*directory != '\0' ? directory : ".");
+    if (at == NULL)
+        abort();
+    while (stat(at, &st) != 0 && errno == ENOENT && strcmp(at, ".") != 0) {
+        char *slash = strrchr(at, '/');
+        if (slash == NULL)
+            strcpy(at, ".");
+        else
+            slash[slash == at] = '\0';
+    }
+    int result = 0;
+    if (stat(at, &st) != 0)
+        result = error_set(err, "%s: %s", at, strerror(errno));
+    else if (!S_ISDIR(st.st_mode))
+        result = error_set(err, "%s: is no directory", at);
+    else if (access(at, W_OK | X_OK) != 0)
+        result = error_set(err, "%s: %s", at, strerror(errno));
+    free(at);
+    return result;
+}
+
 static int check_directory(const char *directory, struct error *err)
 {
     struct stat st;

@@ -27,9 +27,11 @@ int cmd_check(int argc, char **argv)
             "Validates a configuration and all that it names: model, geo database, rates, domain "
             "lists.",
         .usage = "--config FILE",
-        .epilogue =
-            "Exit status 0: serve would take it, if it can listen there and write to the capture "
-            "folder, which\nonly serve tries. 1: one line says what is wrong, and where.",
+        .epilogue = "Exit status 0: serve would take it, if it can listen there, which only serve "
+                    "tries. 1: "
+                    "one line says\nwhat is wrong, and where. Nothing is written; whether the "
+                    "capture folder "
+                    "and the access log can be\nis asked as the user who runs this.",
         .options = options,
         .n_options = sizeof(options) / sizeof(options[0]),
     };

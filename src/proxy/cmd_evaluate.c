@@ -97,7 +97,7 @@ static int read_captures(struct evaluation *e, const struct cli_list *paths, str
         if (status > 0)
             status = capture_check_time(reader, &record, err) == 0 ? 1 : -1;
         if (status > 0 && !bid_request_scan(&r, record.request, 0, &arena, &fault))
-            status = error_set(err, "request: %s %s", fault.path, fault.reason);
+            status = capture_request_fault(reader, err, fault.path, fault.reason);
         if (status < 0) {
             if (e->skipped++ == 0)
                 snprintf(e->first_fault, sizeof(e->first_fault), "%.500s", err->text);

@@ -120,6 +120,10 @@ int cmd_replay(int argc, char **argv)
         .n_options = sizeof(options) / sizeof(options[0]),
     };
     int status = cli_parse(&command, argc, argv);
+    if (status == CLI_RUN && r.speed != 1 && r.rate > 0) {
+        cli_fail("replay", "takes --speed or --rate, not both; see 'bidsieve replay --help'");
+        status = 2;
+    }
     if (status == CLI_RUN) {
         struct rlimit limit;
         if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {

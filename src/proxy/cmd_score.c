@@ -71,8 +71,7 @@ static int score_stdin(struct scoring *s, struct error *err)
         if (status > 0)
             status = capture_check_time(reader, &record, err) == 0 ? 1 : -1;
         if (status > 0 && !bid_request_scan(&r, record.request, 0, &s->arena, &fault))
-            status = error_set(err, "request: %s%s%s", fault.path,
-                               fault.path[0] != '\0' ? ": " : "", fault.reason);
+            status = capture_request_fault(reader, err, fault.path, fault.reason);
         if (status < 0) {
             fprintf(stderr, "bidsieve score: %s\n", err->text);
             failed = -1;

@@ -19,11 +19,10 @@ struct read_counts {
     char first_fault[1200];
 };
 
-static void note_fault(struct read_counts *n, const char *text, const char *more)
+static void note_fault(struct read_counts *n, const char *text)
 {
     if (n->first_fault[0] == '\0')
-        snprintf(n->first_fault, sizeof(n->first_fault), "%s%s%s", text,
-                 more[0] != '\0' ? ": " : "", more);
+        snprintf(n->first_fault, sizeof(n->first_fault), "%s", text);
 }
 
 /* The labels of one record: calls that were sent and answered with a bid or without one. */
@@ -62,7 +61,7 @@ static int read_captures(struct trainset *set, const struct cli_list *paths, str
     for (int status; (status = capture_next(reader, &record, err)) != 0;) {
         if (status < 0 || capture_check_time(reader, &record, err) != 0) {
             n->bad_records++;
-            note_fault(n, err->text, "");
+            note_fault(n, err->text);
             continue;
         }
         uint32_t n_pairs = labelled_pairs(&record, &pairs, &room);
@@ -78,7 +77,8 @@ static int read_captures(struct trainset *set, const struct cli_list *paths, str
         if (n_pairs > 0 &&
             !trainset_add(set, record.ts_ms, record.request, pairs, n_pairs, &fault)) {
             n->bad_requests++;
-            note_fault(n, fault.path[0] != '\0' ? fault.path : "request", fault.reason);
+            capture_request_fault(reader, err, fault.path, fault.reason);
+            note_fault(n, err->text);
             continue;
         }
         n->pairs += n_pairs;

@@ -314,7 +314,11 @@ static int check_process(struct config_reader *r, const struct config *c)
         return config_fail(r, "auction.network_margin_ms",
                            "must be below auction.timeout_ms, %u, not %u", c->auction.timeout_ms,
                            c->auction.network_margin_ms);
+    if (log_access_check(c->log.access_file, &why) != 0)
+        return config_fail(r, "log.access_file", "%s", why.text);
     const struct capture_options *capture = &c->capture.options;
+    if (c->capture.enabled && capture_directory_check(capture->directory, &why) != 0)
+        return config_fail(r, "capture.directory", "cannot be written: %s", why.text);
     if (capture->directory_bytes_max != 0 &&
         capture->directory_bytes_max < 2 * capture->segment_bytes_max)
         return config_fail(r, "capture.directory_bytes_max",

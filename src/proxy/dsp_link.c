@@ -1,6 +1,5 @@
 /* A DSP integration on one loop. What the client was made from is hashed; a reload that changes
- * none of it keeps the link, with its warm connections. The rate cap may change without a new link.
- */
+ * none of it keeps the link, with its warm connections. */
 #include "proxy/dsp_link.h"
 
 #include <stdio.h>
@@ -84,9 +83,7 @@ struct dsp_link *dsp_link_create(struct loop *loop, const struct config *config,
     }
     link->slot = slot;
     link->gzip = dsp->gzip;
-    link->tokens = 1;
-    link->filled_us = loop_now_us();
-    health_init(&link->health, link->filled_us);
+    health_init(&link->health, loop_now_us());
     link->settings_hash = settings_hash(config, dsp);
     link->references = 1;
     return link;
@@ -105,19 +102,4 @@ void dsp_link_release(struct dsp_link *link)
     dsp_client_destroy(link->client);
     free(link->name);
     free(link);
-}
-
-bool dsp_link_admit(struct dsp_link *link, uint64_t now_us)
-{
-    if (link->qps_max <= 0)
-        return true;
-    double burst = link->qps_max / 10 > 1 ? link->qps_max / 10 : 1;
-    link->tokens += (double)(now_us - link->filled_us) * 1e-6 * link->qps_max;
-    link->filled_us = now_us;
-    if (link->tokens > burst)
-        link->tokens = burst;
-    if (link->tokens < 1)
-        return false;
-    link->tokens -= 1;
-    return true;
 }

@@ -1,4 +1,4 @@
-/* One DSP integration on one loop: its client, its rate cap, its health. Counted
+/* One DSP integration on one loop: its client, its health. Counted
  * references: views of several configurations share a link while its settings are the same, so that
  * connections and state survive a reload. One thread. */
 #ifndef PROXY_DSP_LINK_H
@@ -12,9 +12,6 @@ struct dsp_link {
     char *name;
     uint32_t slot; /* in the metrics, for the life of the process */
     struct dsp_client *client;
-    double qps_max; /* of this loop; 0 = no cap */
-    double tokens;  /* token bucket, up to a tenth of a second's worth, at least 1 */
-    uint64_t filled_us;
     struct health health;
     bool gzip;              /* bodies go compressed; the client's headers say so */
     uint64_t settings_hash; /* of what the client was made from */
@@ -30,7 +27,5 @@ bool dsp_link_fits(const struct dsp_link *link, const struct config *config,
                    const struct config_dsp *dsp);
 struct dsp_link *dsp_link_acquire(struct dsp_link *link);
 void dsp_link_release(struct dsp_link *link);
-/* Takes a token; false: the cap is reached. */
-bool dsp_link_admit(struct dsp_link *link, uint64_t now_us);
 
 #endif

@@ -455,6 +455,26 @@ static int open_access(const char *file, bool *owned, struct error *err)
     return fd;
 }
 
+int log_access_check(const char *file, struct error *err)
+{
+    if (file == NULL || strcmp(file, "-") == 0)
+        return 0;
+    int fd = open(file, O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0)
+        return close(fd);
+    if (errno == ENOENT) {
+        const char *slash = strrchr(file, '/');
+        char *folder = slash == NULL ? strdup(".") : strndup(file, (size_t)(slash - file) + 1);
+        if (folder == NULL)
+            abort();
+        int result = access(folder, W_OK | X_OK);
+        free(folder);
+        if (result == 0)
+            return 0;
+    }
+    return error_set(err, "%s: %s", file, strerror(errno));
+}
+
 static int start_thread(struct log *l, struct error *err)
 {
     pthread_condattr_t attributes;

@@ -34,6 +34,8 @@ struct log *log_create(const struct log_options *o, struct error *err);
  * logrotate may have moved it. On failure everything stays as it was. fd, queue and clock do not
  * change. */
 int log_reload(struct log *l, const struct log_options *o, struct error *err);
+/* Whether this access log could be opened; nothing is created. */
+int log_access_check(const char *file, struct error *err);
 /* Writes what is queued, for at most a second if nobody reads. NULL is fine. */
 void log_destroy(struct log *l);
 

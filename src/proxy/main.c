@@ -1,4 +1,5 @@
 /* bidsieve: the command line. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,6 +30,16 @@ static void usage(FILE *out)
     fprintf(out, "\n'bidsieve COMMAND --help' explains one. A first run: scripts/demo.\n");
 }
 
+/* What was printed must have arrived: a full disk is no success. */
+static int close_output(const char *name, int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    int code = errno;
+    fprintf(stderr, "bidsieve %s: standard output cannot be written: %s\n", name, strerror(code));
+    return status != 0 ? status : 1;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -46,7 +57,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
         if (strcmp(argv[1], commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
+            return close_output(argv[1], commands[i].run(argc - 1, argv + 1));
     fprintf(stderr, "bidsieve: unknown command '%s'; 'bidsieve --help' lists them\n", argv[1]);
     return 2;
 }

@@ -119,6 +119,7 @@ static int make_filter(struct snapshot *s, struct error *err)
     s->dsp_names = allocate(c->n_dsps, sizeof(*s->dsp_names));
     s->dsp_settings = allocate(c->n_dsps, sizeof(*s->dsp_settings));
     s->auction_dsps = allocate(c->n_dsps, sizeof(*s->auction_dsps));
+    s->rate_caps = allocate(c->n_dsps, sizeof(*s->rate_caps));
     for (uint32_t i = 0; i < c->n_dsps; i++) {
         const struct config_dsp *dsp = &c->dsps[i];
         if (check_currency(s, i, err) != 0)
@@ -166,6 +167,7 @@ void snapshot_release(struct snapshot *s)
         return;
     filter_destroy(s->filter); /* borrows all below */
     free(s->auction_dsps);
+    free(s->rate_caps);
     free(s->dsp_settings);
     free(s->dsp_names);
     currency_destroy(s->rates);

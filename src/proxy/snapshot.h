@@ -6,6 +6,7 @@
 
 #include "filter/decision.h"
 #include "proxy/config.h"
+#include "proxy/rate_cap.h"
 
 struct snapshot {
     uint64_t generation;
@@ -17,9 +18,10 @@ struct snapshot {
     struct filter_settings *dsp_settings; /* [config->n_dsps]; the rules are the config's */
     struct filter *filter;
     struct auction_dsp_settings *auction_dsps; /* [config->n_dsps] */
-    struct tls_trust **trusts;                 /* [config->n_dsps]; each is loaded once */
-    int64_t model_stale_at_ms;                 /* INT64_MAX = never */
-    int references;                            /* atomic */
+    struct rate_cap *rate_caps; /* [config->n_dsps]; all that changes: every loop counts in it */
+    struct tls_trust **trusts;  /* [config->n_dsps]; each is loaded once */
+    int64_t model_stale_at_ms;  /* INT64_MAX = never */
+    int references;             /* atomic */
 };
 
 /* Loads everything the config names. */

@@ -136,9 +136,13 @@ static int read_body(struct transaction *t, const char **reason)
         *reason = "content-type must be application/json";
         return 415;
     }
-    if (encoding.len == 0 || bytes_is(encoding, "identity"))
+    if (t->request.body.len > t->view->snapshot->config->limits.body_bytes_max) {
+        *reason = "the body is larger than limits.body_bytes_max";
+        return 413;
+    }
+    if (encoding.len == 0 || bytes_is_word(encoding, "identity"))
         return 0;
-    if (!bytes_is(encoding, "gzip")) {
+    if (!bytes_is_word(encoding, "gzip") && !bytes_is_word(encoding, "x-gzip")) {
         *reason = "content-encoding must be gzip or identity";
         return 415;
     }
@@ -299,7 +303,9 @@ static int io_call(void *ctx, uint32_t dsp, uint32_t tmax_ms)
     }
     if (!dsp_client_has_room(link->client))
         return WHY_OVERLOAD;
-    if (link->qps_max > 0 && !dsp_link_admit(link, loop_now_us()))
+    const struct snapshot *s = t->view->snapshot;
+    double qps_max = s->config->dsps[dsp].qps_max;
+    if (qps_max > 0 && !rate_cap_admit(&s->rate_caps[dsp], qps_max, loop_now_us()))
         return WHY_QPS;
     struct payload *own = own_payload(t, dsp, tmax_ms);
     struct payload *payload = own != NULL ? own : shared_payload(t, dsp, tmax_ms);

@@ -64,7 +64,6 @@ static struct view *view_create(struct worker *w, struct snapshot *s, struct err
             view_release(v);
             return NULL;
         }
-        v->links[d]->qps_max = c->dsps[d].qps_max / w->n_workers;
     }
     return v;
 }
@@ -86,6 +85,16 @@ static void publish(struct worker *w)
     }
 }
 
+/* A body that is a little too large is read whole and then refused (413, counted). The server
+ * itself would answer amid it and close, and most clients then see a broken pipe rather than the
+ * answer. */
+static uint32_t body_bytes_read(const struct config *c)
+{
+    enum { SLACK_BYTES_MIN = 262144 };
+    uint32_t max = c->limits.body_bytes_max;
+    return max + (max > SLACK_BYTES_MIN ? max : SLACK_BYTES_MIN);
+}
+
 static void use_view(struct worker *w, struct view *v)
 {
     static const struct dsp_client_stats none;
@@ -99,7 +108,7 @@ static void use_view(struct worker *w, struct view *v)
         }
     publish(w);
     if (w->server != NULL)
-        server_limit_body(w->server, v->snapshot->config->limits.body_bytes_max);
+        server_limit_body(w->server, body_bytes_read(v->snapshot->config));
     w->in_flight_max =
         (v->snapshot->config->limits.in_flight_max + w->n_workers - 1) / w->n_workers;
     view_release(old);
@@ -260,7 +269,7 @@ struct worker *worker_create(uint32_t id, uint32_t n_workers, uint16_t port,
         .port = port,
         .reuseport = true,
         .connections_max = c->listen.connections_max,
-        .body_bytes_max = c->limits.body_bytes_max,
+        .body_bytes_max = body_bytes_read(c),
         .idle_timeout_ms = c->listen.idle_timeout_ms,
         .write_timeout_ms = c->listen.write_timeout_ms,
         .tls_certificate = c->listen.tls_certificate,

@@ -102,10 +102,13 @@ def test_http_as_usual(t):
     assert http_call(proxy.port, "GET", "/openrtb2/auction").status == 405
     assert http_call(proxy.port, "POST", "/nothing", b"{}").status == 404
     assert proxy.post(b" " * 30000).status == 413
+    assert proxy.post(b" " * 200000).json["nbr"] == 2  # read whole, so that the answer is seen
+    assert proxy.metrics()['bidsieve_requests_total{status="413"}'] == 2
     assert proxy.post(bid_request(), {"content-type": "text/plain"}).status == 415
     assert proxy.post(bid_request(), {"content-encoding": "br"}).status == 415
     body = json.dumps(bid_request()).encode()
     assert proxy.post(gzip.compress(body), {"content-encoding": "gzip"}).status == 204
+    assert proxy.post(gzip.compress(body), {"content-encoding": "X-GZip"}).status == 204
     assert proxy.post(gzip.compress(body)[:-9], {"content-encoding": "gzip"}).status == 400
     assert proxy.post(gzip.compress(b" " * 1000000), {"content-encoding": "gzip"}).status == 413
 

@@ -52,7 +52,8 @@ def test_wrong_usage_is_2(t):
             (["train", "--capture", "x", "--out", "y", "--threads", "-1"], "--threads"),
             (["train", "--capture", "x", "--out", "y", "--hidden", "0,5"], "hidden"),
             (["train", "--capture", "x", "--out", "y", "--hidden", "12"], "hidden"),
-            (["replay", "--capture", "x", "--to", "http://127.0.0.1:1/", "--rate", "0"], "--rate")]:
+            (["replay", "--capture", "x", "--to", "http://127.0.0.1:1/", "--rate", "0"], "--rate"),
+            (["replay", "--capture", "x", "--to", "http://127.0.0.1:1/", "--rate", "5", "--speed", "2"], "not both")]:
         refused(t, 2, *arguments, words=[word])
     assert t.run(status=2).stdout == ""
 
@@ -231,6 +232,45 @@ def test_score(t):
     r = t.run("score", "--model", model, stdin="\n".join([some[0], "nonsense", some[1]]) + "\n", status=1)
     assert [json.loads(line) for line in r.stdout.splitlines()] == lines[:2] and ":2" in r.stderr, r.stderr
     assert t.run("score", "--model", model, stdin="").stdout == ""
+    # So is a request that is none.
+    record["request"].pop("imp")
+    r = t.run("score", "--model", model, stdin=f"{some[0]}\n{json.dumps(record)}\n", status=1)
+    assert "standard input:2: request.imp: " in r.stderr, r.stderr
+
+
+def test_output_that_does_not_arrive_is_1(t):
+    """A full disk: nobody must take half a result for a whole one."""
+    capture = t.world_capture(requests=300)
+    model = t.train(capture)
+    for arguments in (["score", "--model", model], ["inspect", "--model", model], ["inspect", "--model", model, "--json"],
+                      ["evaluate", "--capture", capture, "--model", model, "--json"], ["check", "--help-config"]):
+        with open("/dev/full", "w") as full, open(capture) as records:
+            r = subprocess.run([BIDSIEVE, *arguments], stdin=records, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert r.returncode == 1 and "standard output" in r.stderr and r.stderr.count("\n") == 1, (arguments, r)
+
+
+def test_check_finds_what_a_reload_would(t):
+    """What is to be written is asked for, not made."""
+    proxy = t.proxy({"alpha": t.dsp()})
+    good = json.dumps(proxy.config)
+    file = t.folder / "a-file"
+    file.write_text("")
+    for key, value in [("log", {"access_file": str(t.folder / "absent/access.log")}), ("log", {"access_file": str(t.folder)}),
+                       ("capture", {"directory": str(file)}), ("capture", {"directory": str(file / "below")}),
+                       ("capture", {"directory": "a-file/below"})]:
+        proxy.config = json.loads(good) | {key: value}
+        proxy.write()
+        place = f"{key}.{next(iter(value))}: "
+        refused(t, 1, "check", "--config", proxy.path, words=[place])
+        answer = proxy.admin("POST", "/reload")
+        assert answer.status == 422 and place in answer.json["error"], answer
+    proxy.config = json.loads(good) | {"log": {"access_file": "access.log"}, "capture": {"directory": "new/capture"}}
+    proxy.write()
+    t.run("check", "--config", proxy.path)
+    assert not (t.folder / "access.log").exists() and not (t.folder / "new").exists()
+    assert proxy.admin("POST", "/reload").status == 200
+    assert (t.folder / "access.log").exists() and (t.folder / "new/capture").is_dir()
+    t.run("check", "--config", proxy.path)
 
 
 # ---- broken models ----
@@ -261,7 +301,35 @@ def test_broken_models_are_refused(t):
     refused(t, 1, "check", "--config", proxy.path, words=["model", broken.name])
 
 
-# ---- model files from elsewhere: DESIGN's tensors and nothing else ----
+def test_a_model_rewritten_by_the_safetensors_library_loads(t):
+    """It puts tensors in an order of its own, wide dtypes first, then by name: so do we, and the checksum holds."""
+    model = t.train(t.world_capture(requests=600))
+    data = model.read_bytes()
+    header = struct.unpack("<Q", data[:8])[0]
+    head = json.loads(data[8:8 + header])
+    metadata, tensors = head.pop("__metadata__"), head
+    width = ["F32", "I32", "U8"].index
+    rewritten, offset = {}, 0
+    for name in sorted(tensors, key=lambda n: (width(tensors[n]["dtype"]), n)):
+        begin, end = tensors[name]["data_offsets"]
+        assert begin == offset, (name, begin, offset)
+        rewritten[name], offset = tensors[name], end
+    metadata["note"] = "read and written again"
+    text = json.dumps({**dict(reversed(rewritten.items())), "__metadata__": dict(reversed(metadata.items()))}).encode()
+    again = t.folder / "again.safetensors"
+    again.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + header:])
+    record = (t.folder / "world.ndjson").read_text().splitlines()[0]
+    assert t.run("score", "--model", again, stdin=record).stdout == t.run("score", "--model", model, stdin=record).stdout
+    # Changed weights: what was trained is no longer what is computed, and the golden inputs tell.
+    begin = 8 + header + tensors["hidden2.bias"]["data_offsets"][0]
+    weights = data[8 + header:begin] + struct.pack("<f", 3.5) + data[begin + 4:]
+    del metadata["checksum"]
+    text = json.dumps({"__metadata__": metadata, **tensors}).encode()
+    again.write_bytes(struct.pack("<Q", len(text)) + text + weights)
+    refused(t, 1, "inspect", "--model", again, words=["golden input"])
+
+
+# ---- model files from elsewhere: the published architecture's tensors and nothing else ----
 
 class Model:
     """A network of random weights in PyTorch's orientation, written without any library, and its arithmetic."""
