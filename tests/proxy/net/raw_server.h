@@ -235,11 +235,13 @@ static void *raw_accept(void *arg)
     }
 }
 
-/* A loopback listener on a free port. */
-static int raw_listen(uint16_t *port, int backlog)
+/* A listener on 127.0.0.<host>; *port 0 = a free one. */
+static int raw_listen_at(uint8_t host, uint16_t *port, int backlog)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons(*port),
+                            .sin_addr.s_addr = htonl(0x7f000000u + host)};
     socklen_t len = sizeof(a);
     if (fd < 0 || bind(fd, (struct sockaddr *)&a, len) != 0 || listen(fd, backlog) != 0 ||
         getsockname(fd, (struct sockaddr *)&a, &len) != 0)
@@ -248,16 +250,29 @@ static int raw_listen(uint16_t *port, int backlog)
     return fd;
 }
 
-static struct raw_server *raw_server_start(const struct raw_step *const *scripts, int n_scripts)
+__attribute__((unused)) static int raw_listen(uint16_t *port, int backlog)
+{
+    *port = 0;
+    return raw_listen_at(1, port, backlog);
+}
+
+static struct raw_server *raw_server_start_at(const struct raw_step *const *scripts, int n_scripts,
+                                              uint8_t host, uint16_t port)
 {
     struct raw_server *s = calloc(1, sizeof(*s));
     s->scripts = scripts;
     s->n_scripts = n_scripts;
-    s->listener = raw_listen(&s->port, 128);
+    s->port = port;
+    s->listener = raw_listen_at(host, &s->port, 128);
     pthread_mutex_init(&s->lock, NULL);
     if (pthread_create(&s->thread, NULL, raw_accept, s) != 0)
         abort();
     return s;
+}
+
+static struct raw_server *raw_server_start(const struct raw_step *const *scripts, int n_scripts)
+{
+    return raw_server_start_at(scripts, n_scripts, 1, 0);
 }
 
 static void raw_server_stop(struct raw_server *s)

@@ -3,9 +3,11 @@
  * happened, and a guard timer fails what never does. */
 #include "proxy/net/dsp_client.h"
 
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/mount.h>
 
 #include <cmocka.h>
 #include <zlib.h>
@@ -760,6 +762,71 @@ static void test_name_that_resolves(void **state)
     raw_server_stop(s);
 }
 
+/* What a name means, in a mount namespace of this process's own; in place, as the file is mounted.
+ */
+static void name_means(const char *path, const char *hosts)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(hosts, f);
+    fclose(f);
+}
+
+/* A DSP moves to another address, then has two, then loses one: calls follow, and none fails. */
+static void test_name_that_moves(void **state)
+{
+    char path[] = "/tmp/hosts-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount(path, "/etc/hosts", NULL, MS_BIND, NULL) != 0) {
+        unlink(path);
+        print_message("no mount namespace of our own here\n");
+        skip();
+    }
+    const struct raw_step *script = answers;
+    struct raw_server *first = raw_server_start(&script, 1);
+    struct raw_server *second = raw_server_start_at(&script, 1, 2, first->port);
+    char url[64];
+    snprintf(url, sizeof(url), "http://dsp.test:%u/", first->port);
+    name_means(path, "127.0.0.1 dsp.test\n");
+    struct bench b;
+    bench_open_url(&b, url, refresh_always);
+    assert_int_equal(bench_one(&b), DSP_CALL_OK);
+    assert_int_equal(atomic_load(&second->requests), 0);
+
+    name_means(path, "127.0.0.2 dsp.test\n");
+    for (int i = 0; i < 5000 && atomic_load(&second->requests) == 0; i++) {
+        usleep(1000);
+        assert_int_equal(bench_one(&b), DSP_CALL_OK);
+    }
+    assert_true(atomic_load(&second->requests) > 0);
+    int before = atomic_load(&first->requests);
+    for (int i = 0; i < 50; i++)
+        assert_int_equal(bench_one(&b), DSP_CALL_OK);
+    assert_int_equal(atomic_load(&first->requests), before);
+
+    name_means(path, "127.0.0.1 dsp.test\n127.0.0.2 dsp.test\n");
+    for (int i = 0; i < 5000 && atomic_load(&first->requests) == before; i++) {
+        usleep(1000);
+        b.n_done = 0;
+        int n = 2 + i % 30; /* side by side, ever more: they need connections of their own */
+        for (int k = 0; k < n; k++)
+            bench_call(&b, k);
+        bench_run(&b, n);
+    }
+    assert_true(atomic_load(&first->requests) > before);
+
+    raw_server_stop(first);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(bench_one(&b), DSP_CALL_OK);
+    bench_close(&b);
+    raw_server_stop(second);
+    umount("/etc/hosts");
+    unlink(path);
+}
+
 static void test_destroy_while_resolving(void **state)
 {
     for (int i = 0; i < 5; i++) {
@@ -910,6 +977,7 @@ int main(void)
         cmocka_unit_test(test_connect_times_out),
         cmocka_unit_test(test_name_that_resolves_to_nothing),
         cmocka_unit_test(test_name_that_resolves),
+        cmocka_unit_test(test_name_that_moves),
         cmocka_unit_test(test_destroy_while_resolving),
         cmocka_unit_test(test_destroy_inside_a_callback),
         cmocka_unit_test(test_cancel_inside_anothers_callback),
