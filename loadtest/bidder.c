@@ -4,10 +4,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "loadtest/reply.h"
 #include "loadtest/sink.h"
+#include "wall_clock.h"
 
 struct bidder {
     struct loop *loop;
@@ -72,9 +72,7 @@ static int64_t request_time_ms(const struct exchange *e)
     }
     if (sound)
         return ms;
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+    return wall_ms();
 }
 
 static void bid(struct bidder *b, struct exchange *e, uint32_t dsp)

@@ -64,11 +64,6 @@ static struct world *create(struct scenario *s, bool buyers)
     return w;
 }
 
-struct world *world_create(struct scenario *s)
-{
-    return create(s, true);
-}
-
 struct world *world_load(const char *path, struct error *err)
 {
     struct scenario *s = scenario_load(path, err);

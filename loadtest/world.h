@@ -15,8 +15,6 @@ struct world {
 };
 
 struct world *world_load(const char *path, struct error *err);
-/* Takes the scenario. */
-struct world *world_create(struct scenario *s);
 void world_destroy(struct world *w);
 
 /* The traffic alone, for who only sends: buyers stay empty. */

@@ -40,7 +40,8 @@ void encoder_destroy(struct encoder *e)
     free(e);
 }
 
-uint32_t encoder_values(const struct encoder *e, uint32_t feature)
+/* Rows of its tables. */
+static uint32_t encoder_values(const struct encoder *e, uint32_t feature)
 {
     return VALUE_FIRST + interner_count(e->vocabularies[feature]);
 }

@@ -22,7 +22,6 @@ struct encoder {
 struct encoder *encoder_create(const struct schema *s);
 void encoder_destroy(struct encoder *e);
 
-uint32_t encoder_values(const struct encoder *e, uint32_t feature); /* rows of its tables */
 /* VALUE_MISSING for an empty text, VALUE_UNKNOWN for one that the vocabulary has not. */
 uint32_t encoder_row(const struct encoder *e, uint32_t feature, struct bytes text);
 /* in: NAN = missing. */

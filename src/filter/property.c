@@ -24,7 +24,8 @@ static size_t authority_length(struct bytes rest)
     return n;
 }
 
-struct bytes url_host(struct bytes url)
+/* The host inside a URL or a bare "host/path"; borrowed, as it is written. */
+static struct bytes url_host(struct bytes url)
 {
     struct bytes rest = after_scheme(url);
     struct bytes host = {rest.base, authority_length(rest)};

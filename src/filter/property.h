@@ -11,9 +11,6 @@ enum { PROPERTY_DOMAIN_MAX = 255 };
  * or it is too long to be one. */
 struct bytes property_domain(const struct bid_request *r, char buffer[PROPERTY_DOMAIN_MAX]);
 
-/* The host inside a URL or a bare "host/path"; borrowed, as it is written. */
-struct bytes url_host(struct bytes url);
-
 /* The first directory of a URL's path ("news" of "https://a.com/news/x.html"), without query;
  * {NULL, 0} when there is none. */
 struct bytes url_first_directory(struct bytes url);

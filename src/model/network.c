@@ -42,7 +42,7 @@ uint32_t network_shape_inputs(const struct network_shape *s)
     return inputs;
 }
 
-int network_shape_copy(struct network_shape *to, const struct network_shape *from)
+static int network_shape_copy(struct network_shape *to, const struct network_shape *from)
 {
     *to = *from;
     to->features = malloc(from->n_features * sizeof(*to->features) + 1);

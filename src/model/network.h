@@ -54,7 +54,6 @@ struct network_shape {
 
 uint32_t network_shape_slots(const struct network_shape *s); /* sum over all features but the DSP */
 uint32_t network_shape_inputs(const struct network_shape *s); /* sum of dims, plus n_numeric */
-int network_shape_copy(struct network_shape *to, const struct network_shape *from);
 /* -1 and a line that says which part is out of bounds (dims, hidden sizes, the DSP feature, the sum
  * of it all). Everything below takes only shapes that pass. */
 int network_shape_check(const struct network_shape *s, struct error *err);

@@ -4,10 +4,11 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <time.h>
 
 #include <jansson.h>
 #include <openssl/crypto.h>
+
+#include "wall_clock.h"
 
 struct admin {
     struct process *process;
@@ -16,13 +17,6 @@ struct admin {
 };
 
 static const struct http_header type_json = {"content-type", {"application/json", 16}};
-
-static int64_t wall_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static void respond_text(struct exchange *e, int status, const char *text)
 {

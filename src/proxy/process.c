@@ -7,11 +7,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #include "proxy/admin.h"
+#include "wall_clock.h"
 
 struct reload {
     struct reload *next;
@@ -26,13 +26,6 @@ struct reload {
     void (*done)(void *ctx, uint64_t generation, const char *error);
     void *ctx;
 };
-
-static int64_t wall_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* ---- reload ---- */
 

@@ -7,10 +7,10 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "hash.h"
 #include "proxy/arena_text.h"
+#include "wall_clock.h"
 
 enum {
     ARENA_BYTES_KEPT = 96 * 1024, /* as many may rest as were ever in flight */
@@ -162,13 +162,6 @@ static int read_body(struct transaction *t, const char **reason)
         *reason = "the body is not sound gzip";
         return 400;
     }
-}
-
-static int64_t wall_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* The request's time; false if the clock is the header and the header is no sound time. */
