@@ -16,10 +16,10 @@
 #include <string.h>
 
 #include "filter/golden.h"
+#include "filter/judgement.h"
 #include "filter/model_metadata.h"
 #include "filter/slices.h"
 #include "model/calibration.h"
-#include "model/metrics.h"
 #include "model/safetensors.h"
 
 enum { ARENA_KEPT_BYTES = 1 << 20 };
@@ -238,122 +238,32 @@ bool trainset_add(struct trainset *t, int64_t ts_ms, struct bytes request,
 
 /* ---- measuring on the validation slice ---- */
 
-/* p[n_pairs]: as serving would score them, a batch a request. */
-static int score_slice(const struct scorer *scorer, const struct network_shape *shape,
-                       const struct examples *e, float *p)
-{
-    uint32_t n_slots = network_shape_slots(shape);
-    uint32_t *dsps = malloc(e->n_pairs * sizeof(*dsps) + 1);
-    struct scorer_scratch *scratch = scorer_scratch_create(scorer);
-    int status = dsps != NULL && scratch != NULL ? 0 : -1;
-    for (uint64_t from = 0, to; status == 0 && from < e->n_pairs; from = to) {
-        uint32_t r = e->request[from];
-        for (to = from; to < e->n_pairs && e->request[to] == r; to++)
-            dsps[to - from] = e->dsp[to];
-        scorer_score(scorer, scratch, e->slots + (size_t)r * n_slots,
-                     e->numeric + (size_t)r * shape->n_numeric, dsps, (uint32_t)(to - from),
-                     p + from);
-    }
-    scorer_scratch_destroy(scratch);
-    free(dsps);
-    return status;
-}
-
-/* One DSP's pairs, gathered into the three arrays; returns how many. */
-static uint64_t gather(const struct examples *e, const float *p, uint16_t dsp, float *p_out,
-                       uint8_t *label, float *weight)
-{
-    uint64_t n = 0;
-    for (uint64_t i = 0; i < e->n_pairs; i++) {
-        if (e->dsp[i] != dsp)
-            continue;
-        p_out[n] = p[i];
-        label[n] = e->label[i];
-        weight[n] = e->weight[i];
-        n++;
-    }
-    return n;
-}
-
-struct judgement {
-    float *p, *p_dsp, *weight; /* [pairs of the later slice] */
-    uint8_t *label;
-    struct recall_evidence *evidence; /* [dsps] */
-};
-
-static int judgement_init(struct judgement *j, uint64_t n_pairs, uint32_t n_dsps)
-{
-    j->p = malloc(n_pairs * sizeof(*j->p) + 1);
-    j->p_dsp = malloc(n_pairs * sizeof(*j->p_dsp) + 1);
-    j->weight = malloc(n_pairs * sizeof(*j->weight) + 1);
-    j->label = malloc(n_pairs + 1);
-    j->evidence = calloc((size_t)n_dsps + 1, sizeof(*j->evidence));
-    return j->p != NULL && j->p_dsp != NULL && j->weight != NULL && j->label != NULL &&
-                   j->evidence != NULL
-               ? 0
-               : -1;
-}
-
-static void judgement_dispose(struct judgement *j)
-{
-    free(j->p);
-    free(j->p_dsp);
-    free(j->weight);
-    free(j->label);
-    free(j->evidence);
-}
-
-static int measure_overall(struct model_metadata *m, const struct examples *e,
-                           const struct judgement *j, struct error *err)
-{
-    struct recall_curve *overall = malloc(sizeof(*overall));
-    if (overall == NULL)
-        return error_set(err, "training: out of memory");
-    int status = recall_curve_build(overall, j->p, e->label, e->weight, e->n_pairs, err);
-    m->training.auc = overall->auc;
-    m->training.nll = overall->nll;
-    free(overall);
-    return status;
-}
-
-/* All DSPs are looked at twice: what they have in common is known before one is judged. */
-static int measure_dsps(struct model_metadata *m, const struct slices *s, struct judgement *j,
-                        struct error *err)
-{
-    const struct examples *e = &s->validation.examples;
-    uint32_t n_dsps = interner_count(s->dsps);
-    for (uint32_t d = 0; d < n_dsps; d++) {
-        uint64_t n = gather(e, j->p, (uint16_t)d, j->p_dsp, j->label, j->weight);
-        if (recall_evidence_gather(&j->evidence[d], j->p_dsp, j->label, j->weight, n, err) != 0)
-            return -1;
-    }
-    struct recall_prior prior = recall_prior_fit(j->evidence, n_dsps);
-    for (uint32_t d = 0; d < n_dsps; d++) {
-        uint64_t n = gather(e, j->p, (uint16_t)d, j->p_dsp, j->label, j->weight);
-        if (n == 0)
-            continue;
-        struct recall_curve *curve = malloc(sizeof(*curve));
-        m->curves[interner_find(m->dsps, interner_text(s->dsps, d))] = curve;
-        if (curve == NULL)
-            return error_set(err, "training: out of memory");
-        if (recall_curve_build_with(curve, j->p_dsp, j->label, j->weight, n, &prior, err) != 0)
-            return -1;
-    }
-    return 0;
-}
-
 static int measure(struct model_metadata *m, const struct slices *s, const struct scorer *scorer,
                    const struct network_shape *shape, struct error *err)
 {
-    const struct examples *e = &s->validation.examples;
-    struct judgement j = {0};
+    uint32_t n_dsps = interner_count(s->dsps);
+    struct judgement *j = judgement_create(n_dsps);
+    struct recall_curve **curves = calloc((size_t)n_dsps + 1, sizeof(*curves));
+    struct recall_curve *overall = malloc(sizeof(*overall));
     int status = -1;
-    if (judgement_init(&j, e->n_pairs, interner_count(s->dsps)) != 0 ||
-        score_slice(scorer, shape, e, j.p) != 0)
+    if (j == NULL || curves == NULL || overall == NULL ||
+        judgement_score(j, scorer, shape, &s->validation.examples) != 0) {
         error_set(err, "training: out of memory");
-    else if (measure_overall(m, e, &j, err) == 0)
-        status = measure_dsps(m, s, &j, err);
-    judgement_dispose(&j);
+        goto done;
+    }
+    status = judgement_overall(j, overall, err);
+    if (status == 0)
+        status = judgement_curves(j, curves, err);
+    if (status == 0) {
+        m->training.auc = overall->auc;
+        m->training.nll = overall->nll;
+    }
+    for (uint32_t d = 0; d < n_dsps; d++)
+        m->curves[interner_find(m->dsps, interner_text(s->dsps, d))] = curves[d];
+done:
+    free(overall);
+    free(curves);
+    judgement_destroy(j);
     return status;
 }
 
