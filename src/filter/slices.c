@@ -275,7 +275,7 @@ static int encode_pairs(struct builder *b, struct slice *slice, uint32_t first, 
     uint32_t *request = malloc((n_pairs + 1) * sizeof(*request));
     uint16_t *dsp = malloc((n_pairs + 1) * sizeof(*dsp));
     uint8_t *label = malloc((n_pairs + 1) * sizeof(*label));
-    float *weight = malloc((n_pairs + 1) * sizeof(*weight));
+    float *weight = malloc((n_pairs + 1) * sizeof(*weight)), *price = NULL;
     struct examples *e = &slice->examples;
     *e = (struct examples){
         .n_requests = n,
@@ -286,7 +286,10 @@ static int encode_pairs(struct builder *b, struct slice *slice, uint32_t first, 
         .label = label,
         .weight = weight,
     };
-    if (request == NULL || dsp == NULL || label == NULL || weight == NULL)
+    if (slice == &b->out->validation)
+        slice->price = price = malloc((n_pairs + 1) * sizeof(*price));
+    if (request == NULL || dsp == NULL || label == NULL || weight == NULL ||
+        (price == NULL && slice == &b->out->validation))
         return no_memory(b->err);
     uint64_t at = 0;
     for (uint32_t i = first; i < first + n; i++) {
@@ -301,6 +304,8 @@ static int encode_pairs(struct builder *b, struct slice *slice, uint32_t first, 
             dsp[at] = b->dsp_map[pair->dsp];
             label[at] = pair->label;
             weight[at] = pair->weight;
+            if (price != NULL)
+                price[at] = pair->price;
             slice->bids += pair->label;
             at++;
         }
@@ -359,6 +364,7 @@ static void slice_dispose(struct slice *slice)
     free((void *)slice->examples.dsp);
     free((void *)slice->examples.label);
     free((void *)slice->examples.weight);
+    free(slice->price);
 }
 
 void slices_dispose(struct slices *s)

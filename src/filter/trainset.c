@@ -19,7 +19,6 @@
 #include "filter/judgement.h"
 #include "filter/model_metadata.h"
 #include "filter/slices.h"
-#include "model/calibration.h"
 #include "model/safetensors.h"
 
 enum { ARENA_KEPT_BYTES = 1 << 20 };
@@ -118,6 +117,7 @@ static uint64_t record_hash(int64_t ts_ms, struct bytes request, const struct tr
     for (uint32_t i = 0; i < n_pairs; i++) {
         h = hash_more(h, pairs[i].dsp.base, pairs[i].dsp.len);
         h = hash_more(h, &pairs[i].propensity, sizeof(pairs[i].propensity)) + pairs[i].bid;
+        h = hash_more(h, &pairs[i].price, sizeof(pairs[i].price));
     }
     h ^= h >> 32;
     return h != 0 ? h : 1;
@@ -201,7 +201,8 @@ static bool add_pair(struct trainset *t, const struct trainset_pair *pair)
     double weight = 1 / pair->propensity;
     t->pairs[t->n_pairs++] = (struct collected_pair){
         (float)(weight < TRAINSET_WEIGHT_MAX ? weight : TRAINSET_WEIGHT_MAX), (uint16_t)dsp,
-        pair->bid};
+        pair->bid,
+        pair->bid && pair->price > 0 && pair->price < TRAINSET_PRICE_MAX ? (float)pair->price : 0};
     t->counts.pairs++;
     t->counts.bids += pair->bid;
     return true;
@@ -234,37 +235,6 @@ bool trainset_add(struct trainset *t, int64_t ts_ms, struct bytes request,
     t->ts_ms[t->n_requests++] = ts_ms;
     t->first_pair[t->n_requests] = t->n_pairs;
     return true;
-}
-
-/* ---- measuring on the validation slice ---- */
-
-static int measure(struct model_metadata *m, const struct slices *s, const struct scorer *scorer,
-                   const struct network_shape *shape, struct error *err)
-{
-    uint32_t n_dsps = interner_count(s->dsps);
-    struct judgement *j = judgement_create(n_dsps);
-    struct recall_curve **curves = calloc((size_t)n_dsps + 1, sizeof(*curves));
-    struct recall_curve *overall = malloc(sizeof(*overall));
-    int status = -1;
-    if (j == NULL || curves == NULL || overall == NULL ||
-        judgement_score(j, scorer, shape, &s->validation.examples) != 0) {
-        error_set(err, "training: out of memory");
-        goto done;
-    }
-    status = judgement_overall(j, overall, err);
-    if (status == 0)
-        status = judgement_curves(j, curves, err);
-    if (status == 0) {
-        m->training.auc = overall->auc;
-        m->training.nll = overall->nll;
-    }
-    for (uint32_t d = 0; d < n_dsps; d++)
-        m->curves[interner_find(m->dsps, interner_text(s->dsps, d))] = curves[d];
-done:
-    free(overall);
-    free(curves);
-    judgement_destroy(j);
-    return status;
 }
 
 /* ---- the file ---- */
@@ -330,6 +300,8 @@ void trainset_options_default(struct trainset_options *o)
     o->hidden2 = 64;
     o->validation_share = 0.2;
     o->recall_target = 0.97;
+    o->confidence = RECALL_CONFIDENCE;
+    o->margin = RECALL_MARGIN;
     o->refit = true;
 }
 
@@ -431,7 +403,7 @@ static void refit_dispose(struct refit *r)
     trained_dispose(&r->trained);
 }
 
-/* To the epoch and the calibration that the first training found. */
+/* To the epoch that the first training found. */
 static int refit_settle(struct refit *r, const struct train_report *first, struct error *err)
 {
     struct network *n = r->trained.network;
@@ -443,9 +415,77 @@ static int refit_settle(struct refit *r, const struct train_report *first, struc
     memcpy(n->block, best, n->block_floats * sizeof(*best));
     if (slices_settle_unseen_rows(&r->trained.slices, n) != 0)
         return error_set(err, "training: out of memory");
-    calibration_apply(n, first->calibration);
     return 0;
 }
+
+/* ---- measuring on the validation slice ---- */
+
+/* The curves of the slice's DSPs go to the places of the same names. */
+static int measure_curves(struct model_metadata *m, const struct slices *s,
+                          const struct judgement *j, enum recall_of of,
+                          struct recall_curve **places, struct error *err)
+{
+    uint32_t n_dsps = interner_count(s->dsps);
+    struct recall_curve **curves = calloc((size_t)n_dsps + 1, sizeof(*curves));
+    if (curves == NULL)
+        return error_set(err, "training: out of memory");
+    int status = judgement_curves(j, of, m->training.confidence, curves, err);
+    for (uint32_t d = 0; d < n_dsps; d++)
+        places[interner_find(m->dsps, interner_text(s->dsps, d))] = curves[d];
+    free(curves);
+    return status;
+}
+
+/* A DSP that only the later slice has is calibrated as nobody. */
+static int calibrate(const struct model_metadata *m, const struct slices *s, struct judgement *j,
+                     struct network *final, struct error *err)
+{
+    uint32_t n_dsps = interner_count(s->dsps);
+    struct calibration *fit = malloc(((size_t)n_dsps + 1) * sizeof(*fit));
+    int status =
+        fit != NULL ? judgement_calibrate(j, fit, err) : error_set(err, "training: out of memory");
+    for (uint32_t d = 0; status == 0 && d < n_dsps; d++) {
+        float *to = final->calibration[interner_find(m->dsps, interner_text(s->dsps, d))];
+        to[0] = (float)fit[d].slope;
+        to[1] = (float)fit[d].intercept;
+    }
+    free(fit);
+    return status;
+}
+
+/* Calibration for the final network, curves for the file: from what the judged one makes of the
+ * later slice. */
+static int measure(struct model_metadata *m, const struct trained *judged, struct network *final,
+                   struct error *err)
+{
+    const struct slices *s = &judged->slices;
+    struct scorer *scorer = scorer_create(judged->network, err);
+    struct judgement *j = judgement_create(interner_count(s->dsps));
+    struct recall_curve *overall = malloc(sizeof(*overall));
+    int status = -1;
+    if (scorer == NULL)
+        goto done;
+    if (j == NULL || overall == NULL ||
+        judgement_score(j, scorer, &judged->shape, &s->validation.examples, s->validation.price) !=
+            0) {
+        error_set(err, "training: out of memory");
+        goto done;
+    }
+    if (calibrate(m, s, j, final, err) != 0 || judgement_overall(j, overall, err) != 0 ||
+        measure_curves(m, s, j, RECALL_OF_BIDS, m->curves, err) != 0 ||
+        measure_curves(m, s, j, RECALL_OF_VALUE, m->value_curves, err) != 0)
+        goto done;
+    m->training.auc = overall->auc;
+    m->training.nll = overall->nll;
+    status = 0;
+done:
+    free(overall);
+    judgement_destroy(j);
+    scorer_destroy(scorer);
+    return status;
+}
+
+/* ---- one model ---- */
 
 /* What the file says of itself; the curves are measured on the slices of `judged`, those of a DSP
  * that is new in the later slice are missing. */
@@ -465,8 +505,9 @@ static struct model_metadata *describe(const struct trainset *t, const struct tr
     m->mean = malloc((n + 1) * sizeof(*m->mean));
     m->std = malloc((n + 1) * sizeof(*m->std));
     m->curves = calloc(n_dsps, sizeof(*m->curves));
+    m->value_curves = calloc(n_dsps, sizeof(*m->value_curves));
     if (m->dsps == NULL || m->schema == NULL || m->mean == NULL || m->std == NULL ||
-        m->curves == NULL) {
+        m->curves == NULL || m->value_curves == NULL) {
         model_metadata_destroy(m);
         return NULL;
     }
@@ -491,7 +532,10 @@ static struct model_metadata *describe(const struct trainset *t, const struct tr
         .epochs = report->epochs,
         .best_epoch = report->best_epoch,
         .refit = o->refit,
+        .learnt_to_ms = o->refit ? s->validation.to_ms : s->train.to_ms,
         .recall_target = o->recall_target,
+        .confidence = o->confidence,
+        .margin = o->margin,
         .auc = NAN,
         .nll = NAN,
     };
@@ -499,11 +543,11 @@ static struct model_metadata *describe(const struct trainset *t, const struct tr
 }
 
 static int finish(struct trainset *t, const struct trained *judged, const struct trained *final,
-                  const struct trainset_options *o, const struct train_report *report,
+                  const struct trainset_options *o, struct train_report *report,
                   const char *out_path, struct error *err)
 {
     struct golden golden = {0};
-    struct scorer *judge = NULL, *scorer = NULL;
+    struct scorer *scorer = NULL;
     struct model_metadata *m = describe(t, judged, final, o, report);
     const struct examples *seen = &final->slices.train.examples;
     int status = -1;
@@ -511,8 +555,7 @@ static int finish(struct trainset *t, const struct trained *judged, const struct
         error_set(err, "training: out of memory");
         goto done;
     }
-    judge = scorer_create(judged->network, err);
-    if (judge == NULL || measure(m, &judged->slices, judge, &judged->shape, err) != 0)
+    if (measure(m, judged, final->network, err) != 0)
         goto done;
     scorer = scorer_create(final->network, err);
     if (scorer == NULL)
@@ -522,10 +565,10 @@ static int finish(struct trainset *t, const struct trained *judged, const struct
         error_set(err, "training: out of memory");
         goto done;
     }
+    report->validation_nll = m->training.nll; /* calibrated */
     status = write_model(out_path, final->network, &final->slices, m, &golden, err);
 done:
     golden_dispose(&golden);
-    scorer_destroy(judge);
     scorer_destroy(scorer);
     model_metadata_destroy(m);
     return status;

@@ -16,8 +16,12 @@ struct trainset_pair {
     struct bytes dsp;
     bool bid;
     double propensity; /* in (0, 1] */
+    double price;      /* of a bid; 0 or NAN = not known */
 };
-enum { TRAINSET_WEIGHT_MAX = 1000 }; /* 1/propensity beyond it counts as that much */
+enum {
+    TRAINSET_WEIGHT_MAX = 1000,      /* 1/propensity beyond it counts as that much */
+    TRAINSET_PRICE_MAX = 1000000000, /* a price from here on is no price */
+};
 
 /* Any order of time. False when the request cannot be read (e says why; counted, training goes on).
  */
@@ -39,6 +43,8 @@ struct trainset_options {
     double validation_share; /* of the time covered, at the end; default 0.2 */
     bool refit;              /* train once more on all of it; default true */
     double recall_target;    /* reported; and the default of `evaluate` */
+    double confidence;       /* of the curves' bounds, in (0, 1); default RECALL_CONFIDENCE */
+    double margin;           /* see model_metadata.h; default RECALL_MARGIN */
 };
 void trainset_options_default(struct trainset_options *o);
 
