@@ -145,38 +145,90 @@ static uint64_t hash_of_value(struct bytes value, uint64_t so_far)
     return hash_bytes(value, so_far);
 }
 
+enum { FLOAT_DIGITS = 9, DOUBLE_DIGITS = 17 }; /* that read back to the same bits */
+
+/* Takes the values; those that are {NULL, 0} are left out. How many entries, with the checksum. */
+static size_t fill_entries(const struct bytes values[KEYS_N],
+                           struct safetensors_entry entries[MODEL_METADATA_ENTRIES])
+{
+    char checksum[17];
+    uint64_t hash = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < KEYS_N; i++) {
+        hash = hash_of_value(values[i], hash);
+        if (values[i].base != NULL)
+            entries[n++] = (struct safetensors_entry){KEYS[i], values[i]};
+    }
+    snprintf(checksum, sizeof(checksum), "%016" PRIx64, hash);
+    entries[n++] = (struct safetensors_entry){"metadata_checksum", bytes_of(strdup(checksum))};
+    return n;
+}
+
+static struct bytes metrics_text(const struct model_metadata *m)
+{
+    return dump(json_pack("{s:o,s:o}", "auc", real_or_null(m->training.auc), "nll",
+                          real_or_null(m->training.nll)),
+                FLOAT_DIGITS);
+}
+
 int model_metadata_write(const struct model_metadata *m,
                          struct safetensors_entry entries[MODEL_METADATA_ENTRIES])
 {
-    enum { FLOAT_DIGITS = 9, DOUBLE_DIGITS = 17 }; /* that read back to the same bits */
-    char rate[32], checksum[17];
+    char rate[32];
     snprintf(rate, sizeof(rate), "%.9g", (double)m->negative_rate);
-    struct bytes values[] = {
+    const struct bytes values[KEYS_N] = {
         bytes_of(strdup(FORMAT)),
         dump(encoded_schema_to_json(m), DOUBLE_DIGITS),
         dump(dsps_to_json(m), FLOAT_DIGITS),
         bytes_of(strdup(rate)),
         dump(curves_to_json(m), FLOAT_DIGITS),
         dump(training_to_json(&m->training), DOUBLE_DIGITS),
-        dump(json_pack("{s:o,s:o}", "auc", real_or_null(m->training.auc), "nll",
-                       real_or_null(m->training.nll)),
-             FLOAT_DIGITS),
+        metrics_text(m),
         bytes_of(strdup("bidsieve " BIDSIEVE_VERSION)),
     };
-    uint64_t hash = 0;
-    bool complete = true;
-    for (size_t i = 0; i < KEYS_N; i++) {
-        entries[i] = (struct safetensors_entry){KEYS[i], values[i]};
-        complete &= values[i].base != NULL;
-        if (complete)
-            hash = hash_of_value(values[i], hash);
-    }
-    snprintf(checksum, sizeof(checksum), "%016" PRIx64, hash);
-    entries[KEYS_N] = (struct safetensors_entry){"metadata_checksum", bytes_of(strdup(checksum))};
-    if (complete && entries[KEYS_N].value.base != NULL)
+    size_t n = fill_entries(values, entries);
+    if (n == MODEL_METADATA_ENTRIES && entries[n - 1].value.base != NULL)
         return 0;
     model_metadata_free_entries(entries);
     return -1;
+}
+
+/* What the training was, but for what belongs to the curves. */
+static struct bytes training_text(struct bytes old, const struct model_training *t)
+{
+    static const char *const of_curves[] = {
+        "validation_from_ms", "validation_to_ms", "validation_pairs",  "validation_bids",
+        "learnt_to_ms",       "recall_target",    "recall_confidence", "recall_margin"};
+    json_t *all = training_to_json(t);
+    json_t *kept = old.base != NULL ? json_loadb(old.base, old.len, 0, NULL) : json_object();
+    for (size_t i = 0; i < sizeof(of_curves) / sizeof(of_curves[0]); i++)
+        json_object_set(kept, of_curves[i], json_object_get(all, of_curves[i]));
+    json_decref(all);
+    return dump(kept, DOUBLE_DIGITS);
+}
+
+size_t model_metadata_rewrite(const struct safetensors *f, const struct model_metadata *m,
+                              struct safetensors_entry entries[MODEL_METADATA_ENTRIES])
+{
+    struct bytes values[KEYS_N];
+    bool complete = true;
+    for (size_t i = 0; i < KEYS_N; i++) {
+        struct bytes old = safetensors_metadata(f, KEYS[i]);
+        bool fresh = true;
+        if (strcmp(KEYS[i], "curves") == 0)
+            values[i] = dump(curves_to_json(m), FLOAT_DIGITS);
+        else if (strcmp(KEYS[i], "training") == 0)
+            values[i] = training_text(old, &m->training);
+        else if (strcmp(KEYS[i], "metrics") == 0)
+            values[i] = metrics_text(m);
+        else {
+            fresh = old.base != NULL;
+            values[i] = fresh ? (struct bytes){strndup(old.base, old.len), old.len} : old;
+        }
+        complete &= !fresh || values[i].base != NULL;
+    }
+    size_t n = fill_entries(values, entries);
+    return complete && entries[n - 1].value.base != NULL ? n : 0;
 }
 
 void model_metadata_free_entries(struct safetensors_entry entries[MODEL_METADATA_ENTRIES])

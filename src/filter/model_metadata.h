@@ -56,6 +56,10 @@ enum { MODEL_METADATA_ENTRIES = 9 };
 /* Fills entries; each value is to be freed (model_metadata_free_entries). -1: no memory. */
 int model_metadata_write(const struct model_metadata *m,
                          struct safetensors_entry entries[MODEL_METADATA_ENTRIES]);
+/* Likewise, for a model that was read from f and got other curves: what else f's metadata says
+ * stays to the letter. How many entries it filled; 0: no memory. */
+size_t model_metadata_rewrite(const struct safetensors *f, const struct model_metadata *m,
+                              struct safetensors_entry entries[MODEL_METADATA_ENTRIES]);
 void model_metadata_free_entries(struct safetensors_entry entries[MODEL_METADATA_ENTRIES]);
 
 /* All of it as one JSON object, the way `inspect` shows it; caller frees. NULL: no memory. */

@@ -10,6 +10,7 @@
  * better than its curves say. */
 #include "filter/trainset.h"
 
+#include <assert.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ struct trainset {
     const struct schema *schema;
     const struct geo *geo;
     struct arena arena;
+    bool borrows;             /* values and dsps are another's */
     struct interner **values; /* [features] */
     struct interner *dsps;
     uint32_t n_requests, room_requests;
@@ -66,10 +68,12 @@ void trainset_destroy(struct trainset *t)
 {
     if (t == NULL)
         return;
-    for (uint32_t i = 0; t->values != NULL && i < t->schema->n_features; i++)
+    for (uint32_t i = 0; t->values != NULL && !t->borrows && i < t->schema->n_features; i++)
         interner_destroy(t->values[i]);
-    free(t->values);
-    interner_destroy(t->dsps);
+    if (!t->borrows) {
+        free(t->values);
+        interner_destroy(t->dsps);
+    }
     arena_dispose(&t->arena);
     free(t->ts_ms);
     free(t->texts);
@@ -212,6 +216,7 @@ bool trainset_add(struct trainset *t, int64_t ts_ms, struct bytes request,
                   const struct trainset_pair *pairs, uint32_t n_pairs, struct bid_request_error *e)
 {
     struct bid_request r;
+    assert(!t->borrows);
     t->counts.requests++;
     arena_reset(&t->arena, ARENA_KEPT_BYTES);
     if (!bid_request_scan(&r, request, 0, &t->arena, e)) {
@@ -235,6 +240,62 @@ bool trainset_add(struct trainset *t, int64_t ts_ms, struct bytes request,
     t->ts_ms[t->n_requests++] = ts_ms;
     t->first_pair[t->n_requests] = t->n_pairs;
     return true;
+}
+
+/* ---- a part of it ---- */
+
+static void copy_request(struct trainset *to, const struct trainset *from, uint32_t r)
+{
+    uint32_t slots = from->schema->n_slots, numbers = from->schema->n_numbers, at = to->n_requests;
+    uint64_t n = from->first_pair[r + 1] - from->first_pair[r];
+    reserve_request(to);
+    to->ts_ms[at] = from->ts_ms[r];
+    if (slots > 0)
+        memcpy(to->texts + (size_t)at * slots, from->texts + (size_t)r * slots,
+               slots * sizeof(*to->texts));
+    if (numbers > 0)
+        memcpy(to->numbers + (size_t)at * numbers, from->numbers + (size_t)r * numbers,
+               numbers * sizeof(*to->numbers));
+    if (to->n_pairs + n > to->room_pairs) {
+        to->room_pairs = 2 * (to->n_pairs + n);
+        to->pairs = grown(to->pairs, to->room_pairs, sizeof(*to->pairs));
+    }
+    memcpy(to->pairs + to->n_pairs, from->pairs + from->first_pair[r], n * sizeof(*to->pairs));
+    for (uint64_t i = 0; i < n; i++)
+        to->counts.bids += to->pairs[to->n_pairs + i].label;
+    to->first_pair[at] = to->n_pairs;
+    to->n_pairs += n;
+    to->first_pair[at + 1] = to->n_pairs;
+    to->n_requests++;
+    to->counts.requests++;
+    to->counts.pairs += n;
+}
+
+struct trainset *trainset_between(const struct trainset *t, int64_t from_ms, int64_t to_ms)
+{
+    struct trainset *part = calloc(1, sizeof(*part));
+    if (part == NULL)
+        abort();
+    part->schema = t->schema;
+    part->geo = t->geo;
+    part->borrows = true;
+    part->values = t->values;
+    part->dsps = t->dsps;
+    for (uint32_t r = 0; r < t->n_requests; r++)
+        if (t->ts_ms[r] >= from_ms && t->ts_ms[r] < to_ms)
+            copy_request(part, t, r);
+    return part;
+}
+
+bool trainset_span(const struct trainset *t, int64_t *first_ms, int64_t *last_ms)
+{
+    for (uint32_t r = 0; r < t->n_requests; r++) {
+        if (r == 0 || t->ts_ms[r] < *first_ms)
+            *first_ms = t->ts_ms[r];
+        if (r == 0 || t->ts_ms[r] > *last_ms)
+            *last_ms = t->ts_ms[r];
+    }
+    return t->n_requests > 0;
 }
 
 /* ---- the file ---- */

@@ -37,6 +37,13 @@ struct trainset_counts {
 };
 const struct trainset_counts *trainset_counts(const struct trainset *t);
 
+/* A training set of its own, of what t holds of [from_ms, to_ms). It borrows t's texts: t must
+ * outlive it, and nothing may be added to it. No memory ends the program. */
+struct trainset *trainset_between(const struct trainset *t, int64_t from_ms, int64_t to_ms);
+
+/* The first and the last moment of it; false when it is empty. */
+bool trainset_span(const struct trainset *t, int64_t *first_ms, int64_t *last_ms);
+
 struct trainset_options {
     struct train_options train;
     uint32_t hidden1, hidden2;

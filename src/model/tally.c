@@ -26,6 +26,21 @@ void tally_add(struct tally *t, float p, bool send, bool bid, float weight, floa
     t->kept += send ? value : 0;
 }
 
+void tally_join(struct tally *to, const struct tally *t)
+{
+    to->calls += t->calls;
+    to->bids += t->bids;
+    to->weight += t->weight;
+    to->withheld += t->withheld;
+    to->bid_weight += t->bid_weight;
+    to->price_squares += t->price_squares;
+    to->value += t->value;
+    to->value_squares += t->value_squares;
+    to->kept += t->kept;
+    to->below += t->below;
+    to->below_squares += t->below_squares;
+}
+
 struct tally_result tally_result(const struct tally *t, double confidence)
 {
     struct tally_result r = {NAN, 0, 1, t->weight > 0 ? t->withheld / t->weight : 0};

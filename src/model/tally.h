@@ -23,6 +23,9 @@ struct tally_result {
  * not counted as a bid. weight: 1 / propensity. */
 void tally_add(struct tally *t, float p, bool send, bool bid, float weight, float price);
 
+/* Adds what t has counted. */
+void tally_join(struct tally *to, const struct tally *t);
+
 /* Both bounds at once hold with `confidence`: Clopper-Pearson at recall_evidence_bids. */
 struct tally_result tally_result(const struct tally *t, double confidence);
 
