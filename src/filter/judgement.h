@@ -11,9 +11,6 @@
 #include "model/tally.h"
 #include "model/train.h"
 
-/* Of what a recall is the share: each bid counts alike, or by its price. */
-enum recall_of { RECALL_OF_BIDS, RECALL_OF_VALUE };
-
 struct judgement;
 struct judgement *judgement_create(uint32_t n_dsps); /* NULL: no memory */
 void judgement_destroy(struct judgement *j);

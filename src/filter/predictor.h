@@ -7,7 +7,6 @@
 #include "filter/bid_request.h"
 #include "filter/features.h"
 #include "filter/geo.h"
-#include "filter/judgement.h"
 #include "model/metrics.h"
 #include "model/network.h"
 

@@ -10,6 +10,9 @@
  * than it brings: what a threshold loses on a later day is lost to change, not to chance. */
 #define RECALL_CONFIDENCE 0.7
 
+/* Of what a recall is the share: each bid counts alike, or by its price. */
+enum recall_of { RECALL_OF_BIDS, RECALL_OF_VALUE };
+
 /* Labelled calls with their scores, and what they are worth. */
 struct scored_pairs {
     uint64_t n;

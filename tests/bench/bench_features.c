@@ -91,7 +91,7 @@ static struct predictor *train(const struct schema *s, const struct bytes *bodie
         struct bid_request_error e;
         for (uint32_t d = 0; d < DSPS_MAX; d++) {
             snprintf(names[d], sizeof(names[d]), "dsp%u", d);
-            pairs[d] = (struct trainset_pair){bytes_of(names[d]), prng_unit(&g) < 0.2, 1};
+            pairs[d] = (struct trainset_pair){bytes_of(names[d]), prng_unit(&g) < 0.2, 1, 0};
         }
         double from = now_us();
         trainset_add(t, (int64_t)i * 60000, bodies[i], pairs, DSPS_MAX, &e);
