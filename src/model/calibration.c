@@ -4,6 +4,7 @@
 #include "model/calibration.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 enum { ROUNDS = 30, HALVINGS = 20 };
@@ -89,14 +90,16 @@ static struct slopes slopes_at(const struct sample *samples, uint32_t n, struct 
     return s;
 }
 
-static struct calibration fit(const struct sample *samples, uint32_t n, struct calibration belief)
+/* From c on; with its slope as it is, or both. */
+static struct calibration descend(const struct sample *samples, uint32_t n, struct calibration c,
+                                  struct calibration belief, bool slope_too)
 {
-    struct calibration c = belief;
     struct slopes s = slopes_at(samples, n, c, belief);
     for (int round = 0; round < ROUNDS; round++) {
         double determinant = s.daa * s.dbb - s.dab * s.dab;
-        double step_slope = (s.dbb * s.da - s.dab * s.db) / determinant;
-        double step_intercept = (s.daa * s.db - s.dab * s.da) / determinant;
+        double step_slope = slope_too ? (s.dbb * s.da - s.dab * s.db) / determinant : 0;
+        double step_intercept =
+            slope_too ? (s.daa * s.db - s.dab * s.da) / determinant : s.db / s.dbb;
         struct calibration next = c;
         struct slopes there = s;
         for (int halving = 0; halving < HALVINGS; halving++) {
@@ -114,8 +117,18 @@ static struct calibration fit(const struct sample *samples, uint32_t n, struct c
         if (fabs(step_slope) + fabs(step_intercept) < 1e-6)
             break;
     }
-    c.slope = fmin(fmax(c.slope, SLOPE_MIN), SLOPE_MAX);
     return c;
+}
+
+/* Where the slope is at its bound, the intercept makes the best of it. */
+static struct calibration fit(const struct sample *samples, uint32_t n, struct calibration belief)
+{
+    struct calibration c = descend(samples, n, belief, belief, true);
+    double bounded = fmin(fmax(c.slope, SLOPE_MIN), SLOPE_MAX);
+    if (c.slope == bounded)
+        return c;
+    c.slope = bounded;
+    return descend(samples, n, c, belief, false);
 }
 
 int calibration_fit(const struct scored_pairs *groups, uint32_t n, struct calibration *out)

@@ -499,7 +499,8 @@ def test_a_hand_written_model_is_recalibrated(t):
     r = one_json(t.run("recalibrate", "--model", path, "--capture", capture, "--out", out, "--json").stdout)
     assert [d["not_filtered"] is None for d in r["dsps"]] == [True, False, False], r
     evaluated = one_json(t.run("evaluate", "--model", out, "--capture", capture, "--json").stdout)
-    assert evaluated["dsps"][0]["recall"] >= 0.97 and abs(evaluated["dsps"][0]["calibration"] - 1) < 0.15
+    alpha = evaluated["dsps"][0]
+    assert alpha["recall"] >= 0.97 and abs(alpha["calibration"] - 1) < 0.15, alpha
     assert "not filtered" in t.run("inspect", "--model", out).stdout
 
 

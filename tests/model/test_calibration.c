@@ -96,6 +96,12 @@ static void test_fit_of_what_cannot_be_fitted(void **state)
         b->p[i] = b->label[i] ? 0.1f : 0.9f; /* upside down: the order is not ours to turn over */
     assert_int_equal(calibration_fit(&all, 1, &c), 0);
     assert_true(c.slope > 0 && isfinite(c.intercept));
+    double said = 0, bids = 0; /* but the sum is right */
+    for (int i = 0; i < N; i++) {
+        said += (double)(b->weight[i] * calibration_apply(c, b->p[i]));
+        bids += (double)b->weight[i] * b->label[i];
+    }
+    assert_true(fabs(said / bids - 1) < 0.02);
     memset(b->label, 0, sizeof(b->label));
     assert_int_equal(calibration_fit(&all, 1, &c), 0);
     assert_true(c.slope > 0 && isfinite(c.intercept));
