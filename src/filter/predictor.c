@@ -237,13 +237,19 @@ static const struct recall_curve *curve_in_force(const struct predictor *p, uint
 
 /* A curve's 0 means that nothing is proven at this target: a score is never 0, so that a threshold
  * of 0 would send everything anyway. */
+float predictor_threshold_bare(const struct predictor *p, uint32_t dsp, double recall_target,
+                               enum recall_of of)
+{
+    const struct recall_curve *curve = curve_in_force(p, dsp, of);
+    float threshold = curve != NULL ? recall_curve_threshold(curve, recall_target) : 0;
+    return threshold > 0 ? threshold : NAN;
+}
+
 float predictor_threshold_of(const struct predictor *p, uint32_t dsp, double recall_target,
                              enum recall_of of)
 {
-    const struct recall_curve *curve = curve_in_force(p, dsp, of);
-    double target = recall_with_margin(recall_target, p->info.recall_margin);
-    float threshold = curve != NULL ? recall_curve_threshold(curve, target) : 0;
-    return threshold > 0 ? threshold : NAN;
+    return predictor_threshold_bare(p, dsp,
+                                    recall_with_margin(recall_target, p->info.recall_margin), of);
 }
 
 float predictor_threshold(const struct predictor *p, uint32_t dsp, double recall_target)

@@ -43,6 +43,9 @@ float predictor_threshold(const struct predictor *p, uint32_t dsp, double recall
 /* Likewise; of bids where the model has no curve of value. */
 float predictor_threshold_of(const struct predictor *p, uint32_t dsp, double recall_target,
                              enum recall_of of);
+/* Likewise, without the margin: what the margin costs is the difference. */
+float predictor_threshold_bare(const struct predictor *p, uint32_t dsp, double recall_target,
+                               enum recall_of of);
 /* Why there is no such threshold, for people; NULL where there is one. */
 const char *predictor_not_filtered(const struct predictor *p, uint32_t dsp, double recall_target,
                                    enum recall_of of);

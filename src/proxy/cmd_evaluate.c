@@ -116,6 +116,16 @@ static int judge(const struct evaluation *e, uint32_t d, struct result *r, struc
     return judgement_of_dsp(e->judgement, d, &r->curve, err);
 }
 
+/* The share of calls that would be withheld besides, without the model's margin. */
+static double margin_costs(const struct evaluation *e, const struct tally *total)
+{
+    struct tally bare = {0};
+    for (uint32_t d = 0; d < predictor_info(e->model)->n_dsps; d++)
+        judgement_tally(e->judgement, d, predictor_threshold_bare(e->model, d, e->recall, e->of),
+                        e->of, &bare);
+    return tally_result(&bare, CONFIDENCE).withheld - tally_result(total, CONFIDENCE).withheld;
+}
+
 static void print_total(const struct evaluation *e, const struct tally *total)
 {
     struct tally_result r = tally_result(total, CONFIDENCE);
@@ -127,6 +137,9 @@ static void print_total(const struct evaluation *e, const struct tally *total)
     if (total->bids > 0)
         printf("; %.4f [%.4f, %.4f] kept", r.recall, r.recall_low, r.recall_high);
     printf(".\n");
+    if (predictor_info(e->model)->recall_margin > 0)
+        printf("The margin of %g in the thresholds costs %.1f%% of the calls.\n",
+               predictor_info(e->model)->recall_margin, 100 * margin_costs(e, total));
     if (e->records_learnt > 0)
         printf(
             "%" PRIu64 " of %" PRIu64
@@ -147,12 +160,13 @@ static void print_document(const struct evaluation *e, const struct tally *total
 {
     struct tally_result r = tally_result(total, CONFIDENCE);
     json_t *document = json_pack(
-        "{s:s,s:f,s:s,s:I,s:I,s:I,s:I,s:I,s:f,s:o,s:o}", "model", predictor_info(e->model)->version,
-        "recall_target", e->recall, "recall_of", recall_of_name(e->of), "records",
-        (json_int_t)e->counts.records, "records_skipped", (json_int_t)e->counts.skipped,
-        "records_of_training_window", (json_int_t)e->records_learnt, "unknown_dsp_calls",
-        (json_int_t)e->unknown_dsp_calls, "bids_without_price", (json_int_t)e->bids_unpriced,
-        "withheld", r.withheld, "recall", number(r.recall), "dsps", list);
+        "{s:s,s:f,s:s,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:o,s:o}", "model",
+        predictor_info(e->model)->version, "recall_target", e->recall, "recall_of",
+        recall_of_name(e->of), "records", (json_int_t)e->counts.records, "records_skipped",
+        (json_int_t)e->counts.skipped, "records_of_training_window", (json_int_t)e->records_learnt,
+        "unknown_dsp_calls", (json_int_t)e->unknown_dsp_calls, "bids_without_price",
+        (json_int_t)e->bids_unpriced, "withheld", r.withheld, "margin_costs",
+        margin_costs(e, total), "recall", number(r.recall), "dsps", list);
     if (e->breakdown != NULL)
         json_object_set_new(document, "breakdown", breakdown_json(e->breakdown, e->top));
     json_dumpf(document, stdout, JSON_COMPACT | JSON_REAL_PRECISION(8));

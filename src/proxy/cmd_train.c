@@ -23,6 +23,7 @@ static void show_training(void *ctx, const struct train_progress *p)
 struct outlook {
     uint32_t dsps, unproven; /* of them: those that are sent every call */
     double withheld;         /* share of all calls of the later slice */
+    double margin_costs;     /* so much more would be withheld without the margin */
 };
 
 static int look_ahead(const char *path, double recall, struct outlook *out, struct error *err)
@@ -31,7 +32,7 @@ static int look_ahead(const char *path, double recall, struct outlook *out, stru
     if (p == NULL)
         return -1;
     *out = (struct outlook){.dsps = predictor_info(p)->n_dsps};
-    double calls = 0, withheld = 0;
+    double calls = 0, withheld = 0, bare = 0;
     for (uint32_t d = 0; d < out->dsps; d++) {
         const struct recall_curve *c = predictor_curve(p, d);
         float threshold = predictor_threshold(p, d, recall);
@@ -39,8 +40,11 @@ static int look_ahead(const char *path, double recall, struct outlook *out, stru
         calls += of_dsp;
         out->unproven += isnan(threshold);
         withheld += of_dsp * predictor_withheld(p, d, threshold, RECALL_OF_BIDS);
+        threshold = predictor_threshold_bare(p, d, recall, RECALL_OF_BIDS);
+        bare += of_dsp * predictor_withheld(p, d, threshold, RECALL_OF_BIDS);
     }
     out->withheld = calls > 0 ? withheld / calls : 0;
+    out->margin_costs = calls > 0 ? (bare - withheld) / calls : 0;
     predictor_destroy(p);
     return 0;
 }
@@ -55,8 +59,10 @@ static void print_report(const char *out, const struct train_input *n,
            out, n->records - n->repeated, n->pairs, n->bids, report->epochs, report->seconds,
            report->examples_per_second / 1000, report->validation_nll);
     printf(isfinite(report->validation_auc) ? "%.4f" : "-", report->validation_auc);
-    printf(". 'bidsieve inspect --model %s' shows more.\nat recall %g: %.1f%% of calls withheld",
-           out, recall, 100 * o->withheld);
+    printf(
+        ". 'bidsieve inspect --model %s' shows more.\nat recall %g: %.1f%% of calls withheld (the "
+        "margin costs %.1f%%)",
+        out, recall, 100 * o->withheld, 100 * o->margin_costs);
     if (o->unproven > 0)
         printf("; %u of %u DSPs are not filtered and get every call: too few bids in the last "
                "part of the time to prove a threshold",
@@ -87,11 +93,12 @@ static int train(struct train_input *in, struct trainset_options *options, const
                ",\"epochs\":%u,\"best_epoch\":%u,\"validation_nll\":%.6f,\"validation_auc\":%.6f,"
                "\"seconds\":%.3f,"
                "\"examples_per_second\":%.0f,\"recall_target\":%g,\"confidence\":%g,\"margin\":%g,"
-               "\"withheld\":%.6f,\"dsps\":%u,\"dsps_unproven\":%u}\n",
+               "\"withheld\":%.6f,\"margin_costs\":%.6f,\"dsps\":%u,\"dsps_unproven\":%u}\n",
                out, in->records - in->repeated, in->pairs, in->bids, report.epochs,
                report.best_epoch, report.validation_nll, report.validation_auc, report.seconds,
                report.examples_per_second, options->recall_target, options->confidence,
-               options->margin, outlook.withheld, outlook.dsps, outlook.unproven);
+               options->margin, outlook.withheld, outlook.margin_costs, outlook.dsps,
+               outlook.unproven);
     else
         print_report(out, in, &report, &outlook, options->recall_target);
     return 0;
