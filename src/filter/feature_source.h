@@ -38,6 +38,7 @@ struct feature_source {
     /* Up to max different values, none of them empty; returns how many. */
     uint32_t (*texts)(const struct source_input *in, struct bytes *out, uint32_t max);
     double (*number)(const struct source_input *in); /* NAN = missing */
+    char level; /* what stands between a text's levels, coarse to fine: "USA/ca/oakland"; 0: it has none */
     const char *doc;
 };
 
