@@ -274,7 +274,8 @@ struct schema *schema_from_json(const json_t *document, const char *where,
     }
     s->features = calloc(n, sizeof(*s->features));
     s->user_agents = user_agent_rules_create();
-    if (s->features == NULL || s->user_agents == NULL) {
+    s->time_zones = time_zones_create();
+    if (s->features == NULL || s->user_agents == NULL || s->time_zones == NULL) {
         error_set(err, "%s: out of memory", where);
         goto fail;
     }
@@ -360,7 +361,8 @@ struct schema *schema_copy(const struct schema *s)
     *copy = *s;
     copy->features = malloc(s->n_features * sizeof(*copy->features));
     copy->user_agents = user_agent_rules_create();
-    if (copy->features == NULL || copy->user_agents == NULL) {
+    copy->time_zones = time_zones_create();
+    if (copy->features == NULL || copy->user_agents == NULL || copy->time_zones == NULL) {
         schema_destroy(copy);
         return NULL;
     }
@@ -374,6 +376,7 @@ void schema_destroy(struct schema *s)
         return;
     free(s->features);
     user_agent_rules_destroy(s->user_agents);
+    time_zones_destroy(s->time_zones);
     free(s);
 }
 

@@ -36,6 +36,7 @@ struct schema {
     uint32_t n_slots, n_numbers;
     uint32_t dsp_feature;
     struct user_agent_rules *user_agents; /* owned */
+    struct time_zones *time_zones;        /* owned */
 };
 
 /* {"features": [...]}: members that are not of a schema file are refused, but for those named in
