@@ -18,7 +18,8 @@ struct encoder *encoder_create(const struct schema *s)
     e->vocabularies = calloc(s->n_features, sizeof(*e->vocabularies));
     e->mean = calloc(s->n_numbers + 1, sizeof(*e->mean));
     e->std = calloc(s->n_numbers + 1, sizeof(*e->std));
-    if (e->vocabularies == NULL || e->mean == NULL || e->std == NULL)
+    e->of_slot = calloc(s->n_slots + 1, sizeof(*e->of_slot));
+    if (e->vocabularies == NULL || e->of_slot == NULL || e->mean == NULL || e->std == NULL)
         goto fail;
     for (uint32_t i = 0; i < s->n_numbers; i++)
         e->std[i] = 1;
@@ -26,6 +27,9 @@ struct encoder *encoder_create(const struct schema *s)
         if (s->features[i].slots > 0 && s->features[i].hash_bits == 0 &&
             (e->vocabularies[i] = interner_create()) == NULL)
             goto fail;
+    for (uint32_t i = 0; i < s->n_features; i++)
+        for (uint32_t k = 0; k < s->features[i].slots; k++)
+            e->of_slot[s->features[i].at + k] = e->vocabularies[i];
     return e;
 fail:
     encoder_destroy(e);
@@ -39,6 +43,7 @@ void encoder_destroy(struct encoder *e)
     for (uint32_t i = 0; e->vocabularies != NULL && i < e->schema->n_features; i++)
         interner_destroy(e->vocabularies[i]);
     free(e->vocabularies);
+    free(e->of_slot);
     free(e->mean);
     free(e->std);
     free(e);
@@ -50,7 +55,7 @@ static uint32_t encoder_values(const struct encoder *e, uint32_t feature, uint32
     const struct schema_feature *f = &e->schema->features[feature];
     return VALUE_FIRST + (f->source->kind == SOURCE_DSP ? n_dsps
                           : f->hash_bits > 0            ? UINT32_C(1) << f->hash_bits
-                                             : interner_count(e->vocabularies[feature]));
+                                                        : interner_count(e->vocabularies[feature]));
 }
 
 uint32_t encoder_dim(const struct encoder *e, uint32_t feature, uint32_t n_dsps)
@@ -68,11 +73,23 @@ void encoder_settle_dims(const struct encoder *e, uint32_t n_dsps, struct schema
         s->features[i].dim = encoder_dim(e, i, n_dsps);
 }
 
-/* A text that is not empty and not in the vocabulary. */
-static uint32_t row_of_unknown(const struct encoder *e, uint32_t feature, struct bytes text)
+static uint32_t hashed_row(const struct schema_feature *f, struct bytes text)
+{
+    uint64_t mask = (UINT64_C(1) << f->hash_bits) - 1;
+    return VALUE_FIRST + (uint32_t)(hash_bytes(text, 0) & mask);
+}
+
+/* number: of the text in the feature's vocabulary. */
+static uint32_t row_of(const struct encoder *e, uint32_t feature, struct bytes text,
+                       uint32_t number)
 {
     const struct schema_feature *f = &e->schema->features[feature];
-    uint32_t number = INTERNER_NONE;
+    if (number != INTERNER_NONE)
+        return VALUE_FIRST + number;
+    if (text.len == 0)
+        return VALUE_MISSING;
+    if (f->hash_bits > 0)
+        return hashed_row(f, text);
     while (f->backoff && number == INTERNER_NONE &&
            (text = vocabulary_coarser(f->source, text)).len > 0)
         number = interner_find(e->vocabularies[feature], text);
@@ -81,13 +98,9 @@ static uint32_t row_of_unknown(const struct encoder *e, uint32_t feature, struct
 
 uint32_t encoder_row(const struct encoder *e, uint32_t feature, struct bytes text)
 {
-    if (text.len == 0)
-        return VALUE_MISSING;
-    if (e->vocabularies[feature] == NULL)
-        return VALUE_FIRST + (uint32_t)(hash_bytes(text, 0) &
-                                        ((UINT64_C(1) << e->schema->features[feature].hash_bits) - 1));
-    uint32_t number = interner_find(e->vocabularies[feature], text);
-    return number != INTERNER_NONE ? VALUE_FIRST + number : row_of_unknown(e, feature, text);
+    const struct interner *vocabulary = e->vocabularies[feature];
+    bool ask = vocabulary != NULL && text.len > 0;
+    return row_of(e, feature, text, ask ? interner_find(vocabulary, text) : INTERNER_NONE);
 }
 
 void encoder_number(const struct encoder *e, uint32_t number, double in, float *value,
@@ -104,11 +117,13 @@ void encoder_encode(const struct encoder *e, const struct raw_features *raw, uin
                     float *numeric)
 {
     const struct schema *s = e->schema;
+    interner_find_each(e->of_slot, raw->texts, s->n_slots, slots);
     for (uint32_t i = 0; i < s->n_features; i++) {
         const struct schema_feature *f = &s->features[i];
         for (uint32_t k = 0; k < f->slots; k++) {
             struct bytes text = raw->texts[f->at + k];
-            slots[f->at + k] = text.len == 0 && k > 0 ? SLOT_EMPTY : encoder_row(e, i, text);
+            uint32_t *slot = &slots[f->at + k];
+            *slot = text.len == 0 && k > 0 ? SLOT_EMPTY : row_of(e, i, text, *slot);
         }
     }
     for (uint32_t i = 0; i < s->n_numbers; i++)

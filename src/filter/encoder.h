@@ -13,10 +13,11 @@
 #include "filter/vocabulary.h"
 
 struct encoder {
-    const struct schema *schema;    /* borrowed */
-    struct interner **vocabularies; /* [n_features]; text n has row VALUE_FIRST + n; NULL for the
-                                       DSP, numbers and hashed features */
-    double *mean, *std;             /* [n_numbers] */
+    const struct schema *schema;     /* borrowed */
+    struct interner **vocabularies;  /* [n_features]; text n has row VALUE_FIRST + n; NULL for the
+                                        DSP, numbers and hashed features */
+    const struct interner **of_slot; /* [n_slots] its feature's vocabulary */
+    double *mean, *std;              /* [n_numbers] */
 };
 
 /* Empty vocabularies, mean 0, std 1. */

@@ -39,6 +39,7 @@
         "content categories, their first tier: IAB1 of IAB1-3") \
     ROW(TIERS, "property.sectioncat", source_property_sectioncat, "categories of the section") \
     ROW(TIERS, "property.pagecat", source_property_pagecat, "categories of the page or view") \
+    ROW(TEXTS, "property.venue", source_property_venue, "dooh.venuetype: what kind of place the screen stands in") \
     ROW(TEXT, "property.mobile", source_property_mobile, "site.mobile") \
     ROW(TEXT, "content.id", source_content_id, "content.id") \
     ROW(TEXT, "content.genre", source_content_genre, "content.genre") \
@@ -74,12 +75,12 @@
     ROW(TEXT, "device.type", source_device_type, \
         "device.devicetype, else phone, tablet, ... by the user agent") \
     ROW(TEXT, "device.os", source_device_os, \
-        "operating system's family; by the user agent when device.os is absent") \
+        "operating system's family: of device.os, else device.sua, else the user agent") \
     ROW(VERSION, "device.os_major", source_device_os_major, \
         "operating system and its major version: ios 17") \
     ROW(TEXT, "device.make", source_device_make, "maker") \
     ROW(TEXT, "device.model", source_device_model, "model") \
-    ROW(TEXT, "device.browser", source_device_browser, "browser's family, by the user agent") \
+    ROW(TEXT, "device.browser", source_device_browser, "browser's family: of device.sua, else the user agent") \
     ROW(TEXT, "device.language", source_device_language, "language, without its region: en") \
     ROW(TEXT, "device.carrier", source_device_carrier, "carrier, else mccmnc") \
     ROW(TEXT, "device.connectiontype", source_device_connectiontype, \

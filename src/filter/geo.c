@@ -287,7 +287,7 @@ void geo_locate(const struct geo *g, const struct bid_request *r, struct geo_pla
             fill_from_database(g, r->device.ipv6, out);
     }
     out->region = region_without_country(out->region, out->country);
-    bool told = r->geo.utcoffset >= -UTCOFFSET_MINUTES_MAX &&
-                r->geo.utcoffset <= UTCOFFSET_MINUTES_MAX;
+    bool told =
+        r->geo.utcoffset >= -UTCOFFSET_MINUTES_MAX && r->geo.utcoffset <= UTCOFFSET_MINUTES_MAX;
     out->utcoffset_min = told ? r->geo.utcoffset : GEO_UTCOFFSET_ABSENT;
 }

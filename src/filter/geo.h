@@ -16,7 +16,7 @@ struct geo_place {
     struct bytes country; /* ISO 3166-1 alpha-3, as in OpenRTB, also when the database or the
                              request has alpha-2 */
     struct bytes region, city, zip, metro;
-    double lat, lon;       /* NAN */
+    double lat, lon;        /* NAN */
     struct bytes time_zone; /* "Europe/London", of the database */
     int32_t utcoffset_min;  /* local time minus UTC, as the request says it; GEO_UTCOFFSET_ABSENT */
     bool from_database;

@@ -20,11 +20,11 @@ struct interner_slot {
 };
 
 struct interner {
-    struct arena text;
-    struct bytes *items;
-    uint32_t n, room;
     struct interner_slot *slots;
     uint32_t mask;
+    uint32_t n, room;
+    struct bytes *items;
+    struct arena text;
 };
 
 static struct interner_slot *slots_create(uint32_t size)
@@ -62,17 +62,17 @@ void interner_destroy(struct interner *t)
 
 /* ---- keys ---- */
 
-/* Multiplied by an odd constant, both halves of the product folded together. */
-static uint64_t fold(uint64_t x, uint64_t factor)
+/* Both halves of the product, together. */
+static inline uint64_t fold(uint64_t x, uint64_t y)
 {
-    __uint128_t product = (__uint128_t)x * factor;
+    __uint128_t product = (__uint128_t)x * y;
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
 static const uint64_t FACTOR_A = UINT64_C(0x9e3779b97f4a7c15);
 static const uint64_t FACTOR_B = UINT64_C(0xd6e8feb86659fd93);
 
-static uint64_t load(const char *at, size_t bytes)
+static inline uint64_t load(const char *at, size_t bytes)
 {
     uint64_t word = 0;
     memcpy(&word, at, bytes);
@@ -80,7 +80,7 @@ static uint64_t load(const char *at, size_t bytes)
 }
 
 /* Words that overlap: they and the length say what the text is. */
-static struct interner_key key_of(struct bytes text)
+static inline struct interner_key key_of(struct bytes text)
 {
     const char *at = text.base, *end = text.base + text.len;
     uint32_t len = (uint32_t)text.len;
@@ -103,26 +103,31 @@ static struct interner_key key_of(struct bytes text)
     return (struct interner_key){0, 0, 0};
 }
 
-static uint32_t first_place(const struct interner *t, uint64_t a, uint64_t b, uint32_t len)
+static inline uint32_t first_place(const struct interner *t, uint64_t a, uint64_t b, uint32_t len)
 {
-    return (uint32_t)(fold(a ^ FACTOR_B ^ len, FACTOR_A) ^ fold(b ^ FACTOR_A, FACTOR_B)) & t->mask;
+    return (uint32_t)fold(a ^ FACTOR_A ^ len, b ^ FACTOR_B) & t->mask;
 }
 
-static bool holds(const struct interner *t, const struct interner_slot *slot,
-                  const struct interner_key *key, struct bytes text)
+static inline bool holds(const struct interner *t, const struct interner_slot *slot,
+                         const struct interner_key *key, struct bytes text)
 {
     return slot->a == key->a && slot->b == key->b && slot->len == key->len &&
            (text.len <= 16 || memcmp(t->items[slot->number].base, text.base, text.len) == 0);
 }
 
 /* The slot that holds the text, or the free one where it belongs. */
-static struct interner_slot *place_of(const struct interner *t, struct bytes text,
-                                      const struct interner_key *key)
+static inline struct interner_slot *place_from(const struct interner *t, uint32_t i,
+                                               struct bytes text, const struct interner_key *key)
 {
-    uint32_t i = first_place(t, key->a, key->b, key->len);
     while (t->slots[i].number != INTERNER_NONE && !holds(t, &t->slots[i], key, text))
         i = (i + 1) & t->mask;
     return &t->slots[i];
+}
+
+static struct interner_slot *place_of(const struct interner *t, struct bytes text,
+                                      const struct interner_key *key)
+{
+    return place_from(t, first_place(t, key->a, key->b, key->len), text, key);
 }
 
 /* ---- growing ---- */
@@ -179,6 +184,33 @@ uint32_t interner_find(const struct interner *t, struct bytes text)
 {
     struct interner_key key = key_of(text);
     return place_of(t, text, &key)->number;
+}
+
+void interner_find_each(const struct interner *const *tables, const struct bytes *texts, uint32_t n,
+                        uint32_t *numbers)
+{
+    enum { AHEAD = 64 };
+    struct {
+        struct interner_key key;
+        uint32_t from, index;
+    } wanted[AHEAD];
+    for (uint32_t done = 0; done < n;) {
+        uint32_t k = 0;
+        for (; done < n && k < AHEAD; done++) {
+            const struct interner *t = tables[done];
+            numbers[done] = INTERNER_NONE;
+            if (t == NULL || texts[done].len == 0)
+                continue;
+            wanted[k].key = key_of(texts[done]);
+            wanted[k].from = first_place(t, wanted[k].key.a, wanted[k].key.b, wanted[k].key.len);
+            wanted[k].index = done;
+            __builtin_prefetch(&t->slots[wanted[k++].from]);
+        }
+        for (uint32_t i = 0; i < k; i++) {
+            uint32_t at = wanted[i].index;
+            numbers[at] = place_from(tables[at], wanted[i].from, texts[at], &wanted[i].key)->number;
+        }
+    }
 }
 
 uint32_t interner_count(const struct interner *t)

@@ -185,9 +185,9 @@ static int read_kind(const json_t *object, const struct schema_feature *f, const
 static int read_feature(const json_t *object, struct schema_feature *f, const char *const *extra,
                         const char *where, const char *path, struct error *err)
 {
-    static const char *const known[] = {"name",      "source",     "type",    "dim",       "slots",
-                                        "min_count", "values_max", "backoff", "hash_bits", "wide",
-                                        NULL};
+    static const char *const known[] = {"name",      "source",    "type",       "dim",
+                                        "slots",     "min_count", "values_max", "backoff",
+                                        "hash_bits", "wide",      NULL};
     if (!json_is_object(object))
         return error_set(err, "%s: %s: must be an object", where, path);
     if (unknown_member(object, known, extra, where, path, err) != 0 ||

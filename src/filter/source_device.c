@@ -14,6 +14,8 @@ static struct bytes system_family(struct source_input *in)
 {
     struct bytes os = in->r->device.os;
     if (os.len == 0)
+        os = in->r->device.sua_platform;
+    if (os.len == 0)
         return user_agent(in)->os;
     struct bytes family = os_family(in->user_agents, os);
     return family.len > 0 ? family : text_lower(in, os);
@@ -37,6 +39,8 @@ struct bytes source_device_os(struct source_input *in)
 struct bytes source_device_os_major(struct source_input *in)
 {
     struct bytes version = in->r->device.osv;
+    if (version.len == 0)
+        version = in->r->device.sua_version;
     size_t n = 0;
     while (n < version.len && n < 8 && version.base[n] >= '0' && version.base[n] <= '9')
         n++;
@@ -56,7 +60,9 @@ struct bytes source_device_model(struct source_input *in)
 
 struct bytes source_device_browser(struct source_input *in)
 {
-    return user_agent(in)->browser;
+    struct bytes_list brands = in->r->device.sua_browsers;
+    struct bytes family = browser_family(in->user_agents, brands.items, brands.n);
+    return family.len > 0 ? family : user_agent(in)->browser;
 }
 
 struct bytes source_device_language(struct source_input *in)

@@ -32,7 +32,7 @@ uint32_t source_imp_size(struct source_input *in, struct bytes *out, uint32_t ma
     for (uint32_t i = 0; i < in->r->n_imps && n < max; i++)
         for (uint32_t k = 0; k < in->r->imps[i].n_sizes && n < max; k++)
             text_add(out, &n, max,
-                      text_size(in, in->r->imps[i].sizes[k].w, in->r->imps[i].sizes[k].h));
+                     text_size(in, in->r->imps[i].sizes[k].w, in->r->imps[i].sizes[k].h));
     return n;
 }
 

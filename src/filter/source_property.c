@@ -71,6 +71,11 @@ uint32_t source_property_pagecat(struct source_input *in, struct bytes *out, uin
     return text_add_list(out, max, &in->r->property.pagecat);
 }
 
+uint32_t source_property_venue(struct source_input *in, struct bytes *out, uint32_t max)
+{
+    return text_add_list(out, max, &in->r->property.venuetype);
+}
+
 struct bytes source_property_mobile(struct source_input *in)
 {
     return in->r->channel == CHANNEL_SITE ? text_flag(in->r->property.mobile) : NO_TEXT;

@@ -13,7 +13,10 @@
 
 enum { TEXT_BYTES_MAX = 128 };
 
-#define LITERAL(text) {text, sizeof(text) - 1}
+#define LITERAL(text)          \
+    {                          \
+        text, sizeof(text) - 1 \
+    }
 #define TEXT(text) ((struct bytes)LITERAL(text))
 #define NO_TEXT ((struct bytes){NULL, 0})
 

@@ -24,10 +24,22 @@ struct bytes source_user_has_buyeruid(struct source_input *in)
 struct bytes source_user_identity(struct source_input *in)
 {
     static const struct bytes names[16] = {
-        LITERAL("none"),    LITERAL("id"),         LITERAL("buyeruid"),         LITERAL("id+buyeruid"),
-        LITERAL("ifa"),     LITERAL("id+ifa"),     LITERAL("buyeruid+ifa"),     LITERAL("id+buyeruid+ifa"),
-        LITERAL("eid"),     LITERAL("id+eid"),     LITERAL("buyeruid+eid"),     LITERAL("id+buyeruid+eid"),
-        LITERAL("ifa+eid"), LITERAL("id+ifa+eid"), LITERAL("buyeruid+ifa+eid"), LITERAL("all"),
+        LITERAL("none"),
+        LITERAL("id"),
+        LITERAL("buyeruid"),
+        LITERAL("id+buyeruid"),
+        LITERAL("ifa"),
+        LITERAL("id+ifa"),
+        LITERAL("buyeruid+ifa"),
+        LITERAL("id+buyeruid+ifa"),
+        LITERAL("eid"),
+        LITERAL("id+eid"),
+        LITERAL("buyeruid+eid"),
+        LITERAL("id+buyeruid+eid"),
+        LITERAL("ifa+eid"),
+        LITERAL("id+ifa+eid"),
+        LITERAL("buyeruid+ifa+eid"),
+        LITERAL("all"),
     };
     const struct bid_request *r = in->r;
     unsigned bits = (id_is_set(r->user.id) ? 1u : 0) | (id_is_set(r->user.buyeruid) ? 2u : 0) |
@@ -55,13 +67,13 @@ struct bytes source_user_age_band(struct source_input *in)
     if (age < 0)
         return NO_TEXT;
     return age < 13   ? TEXT("<13")
-                    : age < 18 ? TEXT("13-17")
-                    : age < 25 ? TEXT("18-24")
-                    : age < 35 ? TEXT("25-34")
-                    : age < 45 ? TEXT("35-44")
-                    : age < 55 ? TEXT("45-54")
-                    : age < 65 ? TEXT("55-64")
-                               : TEXT("65+");
+           : age < 18 ? TEXT("13-17")
+           : age < 25 ? TEXT("18-24")
+           : age < 35 ? TEXT("25-34")
+           : age < 45 ? TEXT("35-44")
+           : age < 55 ? TEXT("45-54")
+           : age < 65 ? TEXT("55-64")
+                      : TEXT("65+");
 }
 
 uint32_t source_user_eid(struct source_input *in, struct bytes *out, uint32_t max)
@@ -94,8 +106,8 @@ struct bytes source_regs_consent(struct source_input *in)
 {
     bool consent = in->r->user.consent.len > 0;
     return in->r->regs.gdpr == 1 ? (consent ? TEXT("gdpr+consent") : TEXT("gdpr"))
-                    : consent             ? TEXT("consent")
-                                          : TEXT("none");
+           : consent             ? TEXT("consent")
+                                 : TEXT("none");
 }
 
 struct bytes source_regs_us_privacy(struct source_input *in)

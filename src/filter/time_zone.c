@@ -453,6 +453,7 @@ int32_t time_zone_offset_min(const struct time_zone *z, int64_t ts_ms)
     int64_t year = year_of(floor_div(minute, MINUTES_OF_DAY));
     int64_t begins = day_of(&rule->begins, year) * MINUTES_OF_DAY + rule->begins.minutes;
     int64_t ends = day_of(&rule->ends, year) * MINUTES_OF_DAY + rule->ends.minutes;
-    bool summer = begins < ends ? minute >= begins && minute < ends : minute >= begins || minute < ends;
+    bool summer =
+        begins < ends ? minute >= begins && minute < ends : minute >= begins || minute < ends;
     return z->winter_min + (summer ? SUMMER_MINUTES : 0);
 }

@@ -1,23 +1,33 @@
 /* Ordered rules: of the needles that occur in the string, the one that stands highest decides, so a
  * browser that names others for compatibility's sake stands above those it names. All needles of
- * all tables are looked for in one pass: at each position only those that begin with its three bytes. Only
- * the first part of a string is read: what strangers append costs nothing. */
+ * all tables are looked for in one pass: at each position only those that begin with its three
+ * bytes. Only the first part of a string is read: what strangers append costs nothing. */
 #include "filter/user_agent.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { UA_BYTES_MAX = 512 };
+enum { UA_BYTES_MAX = 512, BRANDS_READ_MAX = 16 };
 
 struct ua_rule {
-    struct bytes needle; /* 3 bytes or more; {NULL, 0} ends the table: what holds if none is found */
+    struct bytes
+        needle; /* 3 bytes or more; {NULL, 0} ends the table: what holds if none is found */
     struct bytes family;
 };
 
-#define LITERAL(text) {text, sizeof(text) - 1}
-#define RULE(needle, family) {LITERAL(needle), LITERAL(family)}
-#define ELSE(family) {{NULL, 0}, LITERAL(family)}
+#define LITERAL(text)          \
+    {                          \
+        text, sizeof(text) - 1 \
+    }
+#define RULE(needle, family)             \
+    {                                    \
+        LITERAL(needle), LITERAL(family) \
+    }
+#define ELSE(family)               \
+    {                              \
+        {NULL, 0}, LITERAL(family) \
+    }
 
 static const struct ua_rule BROWSERS[] = {
     RULE("bot", "bot"),
@@ -91,14 +101,52 @@ static const struct ua_rule SYSTEMS[] = {
 };
 
 static const struct ua_rule DEVICES[] = {
-    RULE("bot", "bot"),           RULE("Bot", "bot"),        RULE("spider", "bot"),     RULE("crawler", "bot"),
-    RULE("SmartTV", "tv"),        RULE("SMART-TV", "tv"),    RULE("Smart TV", "tv"),    RULE("AppleTV", "tv"),
-    RULE("Roku", "tv"),           RULE("BRAVIA", "tv"),      RULE("Web0S", "tv"),       RULE("; AFT", "tv"),
-    RULE("CrKey", "tv"),          RULE("PlayStation", "tv"), RULE("Xbox", "tv"),        RULE("iPad", "tablet"),
-    RULE("Tablet", "tablet"),     RULE("Silk/", "tablet"),   RULE("iPhone", "phone"),   RULE("iPod", "phone"),
-    RULE("Mobile", "phone"),      RULE("Phone", "phone"),    RULE("Android", "tablet"), RULE("Windows", "desktop"),
-    RULE("Macintosh", "desktop"), RULE("CrOS", "desktop"),   RULE("X11", "desktop"),    RULE("Linux", "desktop"),
+    RULE("bot", "bot"),
+    RULE("Bot", "bot"),
+    RULE("spider", "bot"),
+    RULE("crawler", "bot"),
+    RULE("SmartTV", "tv"),
+    RULE("SMART-TV", "tv"),
+    RULE("Smart TV", "tv"),
+    RULE("AppleTV", "tv"),
+    RULE("Roku", "tv"),
+    RULE("BRAVIA", "tv"),
+    RULE("Web0S", "tv"),
+    RULE("; AFT", "tv"),
+    RULE("CrKey", "tv"),
+    RULE("PlayStation", "tv"),
+    RULE("Xbox", "tv"),
+    RULE("iPad", "tablet"),
+    RULE("Tablet", "tablet"),
+    RULE("Silk/", "tablet"),
+    RULE("iPhone", "phone"),
+    RULE("iPod", "phone"),
+    RULE("Mobile", "phone"),
+    RULE("Phone", "phone"),
+    RULE("Android", "tablet"),
+    RULE("Windows", "desktop"),
+    RULE("Macintosh", "desktop"),
+    RULE("CrOS", "desktop"),
+    RULE("X11", "desktop"),
+    RULE("Linux", "desktop"),
     ELSE("other"),
+};
+
+/* Brands of a structured user agent. */
+static const struct ua_rule BRANDS[] = {
+    RULE("WebView", "android-webview"),
+    RULE("Edge", "edge"),
+    RULE("Opera", "opera"),
+    RULE("Samsung", "samsung"),
+    RULE("Yandex", "yandex"),
+    RULE("DuckDuckGo", "duckduckgo"),
+    RULE("Vivaldi", "vivaldi"),
+    RULE("Brave", "brave"),
+    RULE("Firefox", "firefox"),
+    RULE("Safari", "safari"),
+    RULE("Chrome", "chrome"),
+    RULE("Chromium", "chrome"),
+    {{NULL, 0}, {NULL, 0}},
 };
 
 /* What device.os says, in lower case, blanks and dashes left out. */
@@ -128,12 +176,14 @@ static const struct ua_rule SYSTEM_NAMES[] = {
 
 /* ---- needles by their first three bytes ---- */
 
-enum table { BROWSER, SYSTEM, DEVICE, SYSTEM_NAME, TABLES };
+enum table { BROWSER, SYSTEM, DEVICE, BRAND, SYSTEM_NAME, TABLES };
 
-static const struct ua_rule *const RULES[TABLES] = {BROWSERS, SYSTEMS, DEVICES, SYSTEM_NAMES};
+static const struct ua_rule *const RULES[TABLES] = {BROWSERS, SYSTEMS, DEVICES, BRANDS,
+                                                    SYSTEM_NAMES};
 static const uint8_t COUNTS[TABLES] = {
     sizeof(BROWSERS) / sizeof(BROWSERS[0]) - 1, sizeof(SYSTEMS) / sizeof(SYSTEMS[0]) - 1,
-    sizeof(DEVICES) / sizeof(DEVICES[0]) - 1, sizeof(SYSTEM_NAMES) / sizeof(SYSTEM_NAMES[0]) - 1};
+    sizeof(DEVICES) / sizeof(DEVICES[0]) - 1, sizeof(BRANDS) / sizeof(BRANDS[0]) - 1,
+    sizeof(SYSTEM_NAMES) / sizeof(SYSTEM_NAMES[0]) - 1};
 
 enum { NEEDLES_MAX = 250, BUCKETS_LOG2 = 12 };
 
@@ -144,7 +194,8 @@ struct needle {
 };
 
 struct user_agent_rules {
-    uint8_t bucket[1 << BUCKETS_LOG2]; /* its first needle; 0: none begins so */
+    uint64_t begins[(1 << BUCKETS_LOG2) / 64]; /* a bit a bucket: has it a needle? */
+    uint8_t bucket[1 << BUCKETS_LOG2];         /* its first needle; 0: none */
     struct needle needles[NEEDLES_MAX + 1];
 };
 
@@ -169,11 +220,12 @@ struct user_agent_rules *user_agent_rules_create(void)
         for (uint8_t i = 0; i < COUNTS[t]; i++) {
             struct bytes text = RULES[t][i].needle;
             assert(text.len >= 3 && n < NEEDLES_MAX);
-            uint32_t begin = shifted_in(shifted_in(shifted_in(0, text.base[0]), text.base[1]),
-                                        text.base[2]);
+            uint32_t begin =
+                shifted_in(shifted_in(shifted_in(0, text.base[0]), text.base[1]), text.base[2]);
             uint8_t *first = &rules->bucket[bucket_of(begin)];
             rules->needles[++n] = (struct needle){text, (uint8_t)t, i, *first};
             *first = n;
+            rules->begins[bucket_of(begin) / 64] |= UINT64_C(1) << bucket_of(begin) % 64;
         }
     return rules;
 }
@@ -190,8 +242,10 @@ static void find_all(const struct user_agent_rules *rules, struct bytes text, ui
     memcpy(rank, COUNTS, TABLES);
     for (size_t i = 0; i < text.len; i++) {
         three = shifted_in(three, text.base[i]);
-        uint8_t k = rules->bucket[bucket_of(three)];
-        for (; k != 0 && i >= 2; k = rules->needles[k].next) {
+        uint32_t bucket = bucket_of(three);
+        if ((rules->begins[bucket / 64] >> bucket % 64 & 1) == 0 || i < 2)
+            continue;
+        for (uint8_t k = rules->bucket[bucket]; k != 0; k = rules->needles[k].next) {
             const struct needle *needle = &rules->needles[k];
             if (needle->rank < rank[needle->table] && needle->text.len <= text.len - (i - 2) &&
                 memcmp(text.base + i - 2, needle->text.base, needle->text.len) == 0)
@@ -212,6 +266,20 @@ void user_agent_read(const struct user_agent_rules *rules, struct bytes ua, stru
     out->browser = BROWSERS[rank[BROWSER]].family;
     out->os = SYSTEMS[rank[SYSTEM]].family;
     out->device = DEVICES[rank[DEVICE]].family;
+}
+
+struct bytes browser_family(const struct user_agent_rules *rules, const struct bytes *brands,
+                            uint32_t n)
+{
+    uint8_t best = COUNTS[BRAND];
+    for (uint32_t i = 0; i < n && i < BRANDS_READ_MAX; i++) {
+        uint8_t rank[TABLES];
+        struct bytes brand = brands[i];
+        brand.len = brand.len < UA_BYTES_MAX ? brand.len : UA_BYTES_MAX;
+        find_all(rules, brand, rank);
+        best = rank[BRAND] < best ? rank[BRAND] : best;
+    }
+    return BRANDS[best].family;
 }
 
 struct bytes os_family(const struct user_agent_rules *rules, struct bytes os)

@@ -1,5 +1,6 @@
 /* Counting is done by others; this is who stays. A rare text is longer than the coarser one that it
- * falls back to, so that going from the longest to the shortest settles each before it is needed. */
+ * falls back to, so that going from the longest to the shortest settles each before it is needed.
+ */
 #include "filter/vocabulary.h"
 
 #include <stdlib.h>
@@ -109,7 +110,8 @@ int vocabulary_build(struct interner *out, const struct schema_feature *f,
     if (!f->backoff)
         return keep_frequent(out, f, values, counts);
     struct interner *all = with_coarser(f, values);
-    uint64_t *passed = all != NULL ? calloc((size_t)interner_count(all) + 1, sizeof(*passed)) : NULL;
+    uint64_t *passed =
+        all != NULL ? calloc((size_t)interner_count(all) + 1, sizeof(*passed)) : NULL;
     int status = -1;
     if (passed != NULL) {
         memcpy(passed, counts, interner_count(values) * sizeof(*passed));

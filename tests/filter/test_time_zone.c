@@ -68,8 +68,8 @@ static void test_country(void **state)
         int32_t offset_min; /* in January */
         bool spans;
     } cases[] = {
-        {"GBR", 0, false}, {"CHN", 480, false},  {"IND", 330, false},
-        {"USA", -300, true}, {"RUS", 180, true}, {"XKX", 60, false},
+        {"GBR", 0, false},   {"CHN", 480, false}, {"IND", 330, false},
+        {"USA", -300, true}, {"RUS", 180, true},  {"XKX", 60, false},
     };
     struct time_zones *t = time_zones_create();
     bool spans;
