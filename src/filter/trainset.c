@@ -572,6 +572,7 @@ static struct model_metadata *describe(const struct trainset *t, const struct tr
         model_metadata_destroy(m);
         return NULL;
     }
+    encoder_settle_dims(encoder, n_dsps, m->schema);
     for (uint32_t d = 0; d < n_dsps; d++)
         interner_add(m->dsps, interner_text(final->slices.dsps, d));
     memcpy(m->mean, encoder->mean, n * sizeof(*m->mean));
