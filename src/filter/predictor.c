@@ -228,6 +228,11 @@ float predictor_threshold(const struct predictor *p, uint32_t dsp, double recall
     return threshold > 0 ? threshold : NAN;
 }
 
+const struct encoder *predictor_encoder(const struct predictor *p)
+{
+    return p->encoder;
+}
+
 char *predictor_describe(const struct predictor *p)
 {
     return strdup(p->description);

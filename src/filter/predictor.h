@@ -5,6 +5,7 @@
 
 #include "error.h"
 #include "filter/bid_request.h"
+#include "filter/encoder.h"
 #include "filter/features.h"
 #include "filter/geo.h"
 #include "model/metrics.h"
@@ -35,6 +36,9 @@ const struct recall_curve *predictor_curve(const struct predictor *p,
 /* The threshold that keeps recall_target by its curve; NAN where there is no curve, or too few bids
  * to prove it: such a DSP is sent everything. */
 float predictor_threshold(const struct predictor *p, uint32_t dsp, double recall_target);
+
+/* Its vocabularies and normalisation; lives as long as the model. */
+const struct encoder *predictor_encoder(const struct predictor *p);
 
 /* The whole __metadata__ as one JSON object, for `inspect`; caller frees. */
 char *predictor_describe(const struct predictor *p);

@@ -5,6 +5,7 @@
 #define FILTER_TRAINSET_H
 
 #include "error.h"
+#include "filter/encoder.h"
 #include "filter/features.h"
 #include "model/train.h"
 
@@ -32,6 +33,11 @@ struct trainset_counts {
                                DSPs without a label in the training slice too */
 };
 const struct trainset_counts *trainset_counts(const struct trainset *t);
+
+/* What training on all of it would encode with, for who trains elsewhere: vocabularies and
+ * normalisation, and the DSPs by name. The caller destroys both. */
+int trainset_learn_encoder(struct trainset *t, struct encoder **encoder, struct interner **dsps,
+                           struct error *err);
 
 struct trainset_options {
     struct train_options train;

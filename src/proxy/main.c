@@ -15,6 +15,7 @@ static const struct {
     {"train", cmd_train, "learn a model from captured traffic"},
     {"evaluate", cmd_evaluate, "how good a model is on captured traffic, per DSP"},
     {"score", cmd_score, "print p, threshold and verdict for capture records on stdin"},
+    {"encode", cmd_encode, "write captured traffic as arrays, for other trainers"},
     {"replay", cmd_replay, "send captured requests again, at a fixed rate"},
     {"inspect", cmd_inspect, "what a model file holds: schema, window, metrics, recall curves"},
 };

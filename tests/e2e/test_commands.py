@@ -10,7 +10,7 @@ import subprocess
 from harness import BIDSIEVE, LOAD, SOURCE, WORLD, captured, run
 
 SCENARIO = SOURCE / "loadtest/scenarios/small.json"
-COMMANDS = ("serve", "check", "train", "evaluate", "score", "replay", "inspect")
+COMMANDS = ("serve", "check", "train", "evaluate", "score", "encode", "replay", "inspect")
 
 
 def refused(t, status, *arguments, words=(), stdin=None, binary=BIDSIEVE):
