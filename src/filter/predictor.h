@@ -24,7 +24,8 @@ struct predictor_info {
     uint64_t train_pairs, train_bids, validation_pairs, validation_bids;
     float negative_rate;
     uint32_t n_dsps;
-    const char *kernel;
+    const char *kernel; /* that serves it here */
+    struct scorer_memory memory;
     const struct network_shape *shape;
 };
 const struct predictor_info *predictor_info(const struct predictor *p);
@@ -36,7 +37,8 @@ const struct recall_curve *predictor_curve(const struct predictor *p,
  * to prove it: such a DSP is sent everything. */
 float predictor_threshold(const struct predictor *p, uint32_t dsp, double recall_target);
 
-/* The whole __metadata__ as one JSON object, for `inspect`; caller frees. */
+/* The whole __metadata__ as one JSON object, for `inspect`, with what serves it here: "served":
+ * {"kernel", "bytes": {rows, layers, wide, scratch}}; caller frees. */
 char *predictor_describe(const struct predictor *p);
 
 /* What the model is given for a request, a feature each, the DSP left out: for people, not for

@@ -40,6 +40,16 @@ static void print_features(const struct network_shape *shape)
            shape->n_numeric);
 }
 
+static void print_memory(const struct predictor_info *i)
+{
+    const struct scorer_memory *m = &i->memory;
+    const double mb = 1 << 20;
+    printf("served by    kernel %s, %.1f MB: rows of layer 1 %.1f, layers %.1f, wide tables %.1f; "
+           "%.0f KB a thread\n",
+           i->kernel, (double)(m->rows + m->layers + m->wide) / mb, (double)m->rows / mb,
+           (double)m->layers / mb, (double)m->wide / mb, (double)m->scratch / 1024);
+}
+
 static void print_curves(const struct predictor *p)
 {
     static const double targets[] = {0.90, 0.95, 0.97, 0.98, 0.99};
@@ -102,7 +112,8 @@ int cmd_inspect(int argc, char **argv)
         free(text);
     } else {
         const struct predictor_info *i = predictor_info(p);
-        printf("model        %s (%s), kernel %s\n", i->version, path, i->kernel);
+        printf("model        %s (%s)\n", i->version, path);
+        print_memory(i);
         print_window("trained on", i->window_from_ms, i->window_to_ms, i->train_pairs,
                      i->train_bids);
         print_window("validated on", i->validation_from_ms, i->validation_to_ms,
