@@ -285,6 +285,11 @@ const char *predictor_feature_source(const struct predictor *p, const char *feat
     return NULL;
 }
 
+const struct encoder *predictor_encoder(const struct predictor *p)
+{
+    return p->encoder;
+}
+
 char *predictor_describe(const struct predictor *p)
 {
     return strdup(p->description);

@@ -5,6 +5,7 @@
 
 #include "error.h"
 #include "filter/bid_request.h"
+#include "filter/encoder.h"
 #include "filter/features.h"
 #include "filter/geo.h"
 #include "model/metrics.h"
@@ -55,6 +56,9 @@ double predictor_withheld(const struct predictor *p, uint32_t dsp, float thresho
 
 /* The source of a feature of its schema; NULL: no feature has the name. */
 const char *predictor_feature_source(const struct predictor *p, const char *feature);
+
+/* Its vocabularies and normalisation; lives as long as the model. */
+const struct encoder *predictor_encoder(const struct predictor *p);
 
 /* The whole __metadata__ as one JSON object, for `inspect`; caller frees. */
 char *predictor_describe(const struct predictor *p);

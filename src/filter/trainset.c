@@ -382,12 +382,9 @@ static void trained_dispose(struct trained *t)
     slices_dispose(&t->slices);
 }
 
-/* To be disposed of, whether it succeeds or not. */
-static int train_on(struct trained *to, struct trainset *t, const struct trainset_options *o,
-                    const struct train_options *train, double validation_share,
-                    struct train_report *report, struct error *err)
+static struct collected collected_of(const struct trainset *t)
 {
-    const struct collected from = {
+    return (struct collected){
         .n_requests = t->n_requests,
         .ts_ms = t->ts_ms,
         .texts = t->texts,
@@ -397,6 +394,29 @@ static int train_on(struct trained *to, struct trainset *t, const struct trainse
         .values = t->values,
         .dsps = t->dsps,
     };
+}
+
+int trainset_learn_encoder(struct trainset *t, struct encoder **encoder, struct interner **dsps,
+                           struct error *err)
+{
+    const struct collected from = collected_of(t);
+    struct slices s;
+    if (slices_create(&s, t->schema, &from, 0, err) != 0)
+        return -1;
+    *encoder = s.encoder;
+    *dsps = s.dsps;
+    s.encoder = NULL;
+    s.dsps = NULL;
+    slices_dispose(&s);
+    return 0;
+}
+
+/* To be disposed of, whether it succeeds or not. */
+static int train_on(struct trained *to, struct trainset *t, const struct trainset_options *o,
+                    const struct train_options *train, double validation_share,
+                    struct train_report *report, struct error *err)
+{
+    const struct collected from = collected_of(t);
     struct slices *s = &to->slices;
     if (slices_create(s, t->schema, &from, validation_share, err) != 0)
         return -1;
@@ -572,6 +592,7 @@ static struct model_metadata *describe(const struct trainset *t, const struct tr
         model_metadata_destroy(m);
         return NULL;
     }
+    encoder_settle_dims(encoder, n_dsps, m->schema);
     for (uint32_t d = 0; d < n_dsps; d++)
         interner_add(m->dsps, interner_text(final->slices.dsps, d));
     memcpy(m->mean, encoder->mean, n * sizeof(*m->mean));

@@ -5,6 +5,7 @@
 #define FILTER_TRAINSET_H
 
 #include "error.h"
+#include "filter/encoder.h"
 #include "filter/features.h"
 #include "model/train.h"
 
@@ -43,6 +44,11 @@ struct trainset *trainset_between(const struct trainset *t, int64_t from_ms, int
 
 /* The first and the last moment of it; false when it is empty. */
 bool trainset_span(const struct trainset *t, int64_t *first_ms, int64_t *last_ms);
+
+/* What training on all of it would encode with, for who trains elsewhere: vocabularies and
+ * normalisation, and the DSPs by name. The caller destroys both. */
+int trainset_learn_encoder(struct trainset *t, struct encoder **encoder, struct interner **dsps,
+                           struct error *err);
 
 struct trainset_options {
     struct train_options train;

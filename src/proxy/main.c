@@ -17,6 +17,7 @@ static const struct {
     {"recalibrate", cmd_recalibrate, "set a model's thresholds by fresh traffic, without training"},
     {"backtest", cmd_backtest, "train and test day after day; how a model ages"},
     {"score", cmd_score, "print p, threshold and verdict for capture records on stdin"},
+    {"encode", cmd_encode, "write captured traffic as arrays, for other trainers"},
     {"replay", cmd_replay, "send captured requests again, at a fixed rate"},
     {"inspect", cmd_inspect, "what a model file holds: schema, window, metrics, recall curves"},
 };

@@ -10,7 +10,7 @@ import subprocess
 from harness import BIDSIEVE, LOAD, SOURCE, WORLD, captured, one_json, records, refused, run, write
 
 SCENARIO = SOURCE / "loadtest/scenarios/small.json"
-COMMANDS = ("serve", "check", "train", "evaluate", "recalibrate", "backtest", "score", "replay", "inspect")
+COMMANDS = ("serve", "check", "train", "evaluate", "recalibrate", "backtest", "score", "encode", "replay", "inspect")
 
 
 def test_help(t):
@@ -21,7 +21,7 @@ def test_help(t):
         assert r2.stdout.startswith(f"usage: bidsieve {command} ") and r2.stderr == ""
         assert max(map(len, r2.stdout.splitlines())) <= 120
     assert t.run("--version").stdout.startswith("bidsieve ")
-    for command in ("serve", "config", "capture", "report"):
+    for command in ("serve", "config", "capture", "report", "judge"):
         assert t.run(command, "--help", binary=WORLD).stdout.startswith(f"usage: bidsieve-world {command} ")
     assert t.run("--help", binary=LOAD).stdout.startswith("usage: bidsieve-load ")
 
@@ -181,6 +181,47 @@ def test_replay_to_nobody_fails(t):
     r = subprocess.run([BIDSIEVE, "replay", "--capture", few, "--to", "http://127.0.0.1:1/", "--rate", "1000"],
                        capture_output=True, text=True, timeout=120)
     assert r.returncode == 1 and r.stderr.count("\n") == 1 and r.stderr.startswith("bidsieve replay: "), r
+
+
+def test_judge(t):
+    """Scores against the world's truth: any line of numbers will do, so what is known can be checked."""
+    capture = t.world_capture("judged.ndjson", requests=400, days="1:2")
+    model = t.train(t.world_capture(requests=600))
+
+    def judge(lines, *more, status=0):
+        r = t.run("judge", "--scenario", SCENARIO, "--capture", capture, "--scores", "-", "--json", *more,
+                  stdin="".join(line + "\n" for line in lines), binary=WORLD, status=status)
+        return one_json(r.stdout) if status == 0 else r.stderr
+
+    lines = t.run("score", "--model", model, stdin=capture.read_text()).stdout.splitlines()
+    ours = judge(lines)
+    assert ours["requests"] == 400 and ours["strangers"] == 0 and ours["total"]["calls"] == 1200
+    for row in ours["dsps"] + [ours["total"]]:
+        assert 0 < row["withheld"] < row["optimal_withheld"] and row["unscored"] == 0
+        assert abs(row["ratio"] - row["withheld"] / row["optimal_withheld"]) < 1e-6
+    verdicts = [json.loads(line) for line in lines]
+    sent = sum(d["send"] for v in verdicts for d in v["dsps"])
+    assert abs(ours["total"]["as_sent"]["withheld"] - (1 - sent / 1200)) < 1e-6
+    assert judge(lines, "--recall", "0.5")["total"]["withheld"] > ours["total"]["withheld"]
+
+    # The order counts, not the scale; and nothing but the order.
+    for v in verdicts:
+        for d in v["dsps"]:
+            d["p"] = math.log(d["p"])
+    assert judge(map(json.dumps, verdicts))["total"]["withheld"] == ours["total"]["withheld"]
+    same = judge([json.dumps({"dsps": [{"dsp": d["dsp"], "p": 1} for d in v["dsps"]]}) for v in verdicts])
+    assert 0.02 < same["total"]["withheld"] < 0.04 and same["total"]["as_sent"]["withheld"] == 0
+    none = judge(['{"dsps":[{"dsp":"stranger","p":0.5}]}'] * 400)
+    assert none["total"]["unscored"] == 1200 and none["strangers"] == 400 and none["total"]["as_sent"]["recall"] == 1
+
+    assert "ends after 399 lines" in judge(lines[:-1], status=1)
+    assert "more lines" in judge(lines + lines[:1], status=1)
+    for bad, word in (("{", "not JSON"), ("{}", "dsps"), ('{"dsps":[{"p":1}]}', "dsp must be"), (lines[1], "auction"),
+                      ('{"dsps":[{"dsp":"broad","p":"x"}]}', ".p must be"),
+                      ('{"dsps":[{"dsp":"broad","p":1},{"dsp":"broad","p":1}]}', "twice")):
+        fault = judge([bad] + lines[1:], status=1)
+        assert fault.startswith("bidsieve-world judge: standard input:1: ") and word in fault, fault
+        assert fault.count("\n") == 1
 
 
 def test_score(t):
