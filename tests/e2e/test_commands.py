@@ -424,7 +424,8 @@ class Model:
         h = [max(0.0, v) for v in self.layer("hidden1", x)]
         h = [max(0.0, v) for v in self.layer("hidden2", h)]
         no, yes = self.layer("output", h)
-        return 1 / (1 + math.exp(-(yes - no + math.log(negative_rate))))
+        slope, intercept = self.tensors.get("calibration.dsp", (None, [(1, 0)] * 3))[1][self.DSPS.index(dsp)]
+        return 1 / (1 + math.exp(-(slope * (yes - no + math.log(negative_rate)) + intercept)))
 
 
 # A request, and the features it has.
@@ -458,6 +459,8 @@ def test_a_model_written_by_hand_scores_as_arithmetic_says(t):
         model = Model(seed)
         if rate is not None:
             model.metadata["negative_rate"] = json.dumps(rate)
+        if seed == 3:
+            model.tensors["calibration.dsp"] = ((3, 2), [(1.5, -0.5), (1, 0), (0.25, 1)])
         path.write_bytes(model.bytes())
         for line, (_, features) in zip(scores(t, path), HAND_MADE):
             for dsp in Model.DSPS:
@@ -518,6 +521,10 @@ def test_hand_written_models_that_are_wrong_are_refused(t):
             ("dsps", metadata(dsps='["a","a","b"]')), ("schema", metadata(schema="{}")),
             ("schema", metadata(schema="nonsense")), ("format", metadata(format="other")),
             ("negative_rate", metadata(negative_rate="0")), ("negative_rate", metadata(negative_rate="2")),
+            ("calibration.dsp", reshaped("calibration.dsp", 2, 2)),
+            ("slope", lambda m: m.tensors.update({"calibration.dsp": ((3, 2), [(1, 0), (0, 0), (1, 0)])})),
+            ("recall_margin", metadata(training='{"recall_margin":1.5}')),
+            ("value", metadata(curves='{"alpha":{"points":[],"value":{"points":[[2,1,1,1,1]]}}}')),
             ("curve", metadata(curves='{"alpha":{"points":[[2,1,1,1,1]]}}')),
             ("checksum", metadata(metadata_checksum="0" * 16)),
             ("source", metadata(schema=json.dumps({"features": [dict(schema["features"][0], source="no.such")]}))),
