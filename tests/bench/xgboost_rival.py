@@ -26,8 +26,8 @@ DEFAULTS = {
     "max_bin": 128, "rounds": 500, "patience": 15,  # of early stopping
     "smoothing": 20.0,       # requests' worth of the DSP's own rate in every value's rate
     "pair_features": 8,      # so many of the most telling features are crossed with each other
-    "native": 1,             # values of single-valued features as XGBoost's own categories besides
-    "one_hot": 24,           # of a feature of several values, at most so many get a column of their own ...
+    "native": 0,             # single-valued features as XGBoost's own categories besides
+    "one_hot": 32,           # at most so many of a feature's values get a column of their own ...
     "one_hot_share": 0.01,   # ... those that at least this share of the requests have
     "counts": 1,             # how often a value was seen, for features of more than 64 values
     "negatives": 10.0,       # no-bids kept for each bid, weighed up for those left out; 0: all
@@ -87,18 +87,17 @@ def plain_columns(fields, rows, test, early, options):
     """What does not depend on the DSP: numbers, values as categories, frequent values of several. Of rows, of test; kinds."""
     out, kinds = [[r.numeric[:, i] for i in range(r.meta["numeric"])] for r in (rows, test)], ["q"] * rows.meta["numeric"]
     for field in fields:
-        if field.used[0] is None:
-            if options["native"]:
-                kinds.append("c")
-                for columns, codes in zip(out, field.codes):
-                    columns.append(codes[0])
+        if field.used[0] is None and options["native"]:
+            kinds.append("c")
+            for columns, codes in zip(out, field.codes):
+                columns.append(codes[0])
             continue
         counts = numpy.bincount(field.codes[0][0][early], minlength=field.size)
         order = numpy.argsort(-counts, kind="stable")[:int(options["one_hot"])]
         for v in order[counts[order] >= options["one_hot_share"] * early.sum()]:
             kinds.append("q")
             for columns, codes, used in zip(out, field.codes, field.used):
-                columns.append(((codes == v) & used).any(0))
+                columns.append((codes[0] == v) if used is None else ((codes == v) & used).any(0))
     return [numpy.stack([numpy.asarray(c, numpy.float32) for c in columns], 1) for columns in out] + [kinds]
 
 
