@@ -28,6 +28,16 @@ static inline bool bytes_is(struct bytes a, const char *text)
     return bytes_equal(a, bytes_of(text));
 }
 
+/* As memcmp orders; of two that begin alike, the shorter first. */
+static inline int bytes_compare(struct bytes a, struct bytes b)
+{
+    size_t shorter = a.len < b.len ? a.len : b.len;
+    int order = shorter > 0 ? memcmp(a.base, b.base, shorter) : 0;
+    if (order != 0)
+        return order;
+    return a.len < b.len ? -1 : a.len > b.len;
+}
+
 /* In whatever case, as HTTP's words are. */
 static inline bool bytes_is_word(struct bytes a, const char *text)
 {

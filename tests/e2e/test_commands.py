@@ -7,22 +7,10 @@ import random
 import struct
 import subprocess
 
-from harness import BIDSIEVE, LOAD, SOURCE, WORLD, captured, run
+from harness import BIDSIEVE, LOAD, SOURCE, WORLD, captured, one_json, records, refused, run, write
 
 SCENARIO = SOURCE / "loadtest/scenarios/small.json"
-COMMANDS = ("serve", "check", "train", "evaluate", "score", "encode", "replay", "inspect")
-
-
-def refused(t, status, *arguments, words=(), stdin=None, binary=BIDSIEVE):
-    """Fails with that status and one line on stderr that has the words; says nothing on stdout."""
-    r = t.run(*arguments, stdin=stdin, status=status, binary=binary)
-    assert r.stdout == "", r.stdout
-    lines = r.stderr.splitlines()
-    assert len(lines) == 1, r.stderr
-    assert lines[0].startswith(binary.name), r.stderr
-    for word in words:
-        assert str(word) in lines[0], (word, r.stderr)
-    return lines[0]
+COMMANDS = ("serve", "check", "train", "evaluate", "recalibrate", "backtest", "score", "encode", "replay", "inspect")
 
 
 def test_help(t):
@@ -83,15 +71,6 @@ def test_missing_files_are_1_and_named(t):
     refused(t, 1, "replay", "--capture", capture, "--to", "gopher://x/", words=["gopher"])
 
 
-def records(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def write(path, items):
-    path.write_text("".join((i if isinstance(i, str) else json.dumps(i)) + "\n" for i in items))
-    return path
-
-
 def test_captures_that_cannot_be_learnt_from(t):
     good = records(t.world_capture(requests=600))
     out = t.folder / "m"
@@ -140,7 +119,7 @@ def test_logs_with_usual_mistakes(t):
     assert f"left out {2 * len(good)} records that repeat another" in thrice.stderr and once.stderr == ""
     assert f"learnt from {len(good)} requests, {calls} calls" in thrice.stdout
     r, _ = train("few", good[:40] + good[-40:])
-    assert "3 of 3 DSPs get every call" in r.stdout, r.stdout
+    assert "3 of 3 DSPs are not filtered and get every call" in r.stdout, r.stdout
     r, _ = train("short", [dict(r, ts=good[0]["ts"] + i * 1000) for i, r in enumerate(good)])
     assert "cover 0." in r.stdout, r.stdout
     r, _ = train("json", good, "--json")
@@ -149,7 +128,7 @@ def test_logs_with_usual_mistakes(t):
     odd = write(t.folder / "odd.ndjson", [dict(r, dsps=[dict(d, propensity=1e-300) for d in r["dsps"]]) for r in good])
     e = t.run("evaluate", "--capture", odd, "--model", model)
     assert "nan" not in e.stdout and "inf" not in e.stdout, e.stdout
-    assert f"{len(good)} of {len(good)} records are of the time that the model was trained on" in e.stdout
+    assert f"{len(good)} of {len(good)} records are of the time that the model was trained or calibrated on" in e.stdout
     assert one_json(t.run("evaluate", "--capture", odd, "--model", model, "--json").stdout)["records_of_training_window"] == len(good)
 
 
@@ -177,12 +156,6 @@ def test_same_seed_same_bytes(t):
     packed.mkdir()
     (packed / "x.ndjson.gz").write_bytes(gzip.compress(capture.read_bytes()))
     assert t.train(packed, "d", "--seed", 1).read_bytes() == one
-
-
-def one_json(text):
-    document, end = json.JSONDecoder().raw_decode(text)
-    assert text[end:].strip() == "", text[end:]
-    return document
 
 
 def test_json_is_one_document(t):
@@ -261,14 +234,16 @@ def test_score(t):
     for line in lines:
         assert [d["dsp"] for d in line["dsps"]] == ["broad", "middle", "narrow"]
         for d in line["dsps"]:
-            assert set(d) == {"dsp", "p", "threshold", "send"} and 0 < d["p"] < 1
+            assert set(d) == {"dsp", "p", "threshold", "send", "not_filtered"} and 0 < d["p"] < 1
             assert d["send"] == (d["p"] >= d["threshold"])
+            assert (d["threshold"] == 0) == (d["not_filtered"] == "too few bids to prove a threshold")
     # No DSPs: all of the model. One it does not know: the filter fails open.
     record = json.loads(some[0])
     r = t.run("score", "--model", model, stdin=json.dumps(dict(record, dsps=[])))
     assert json.loads(r.stdout) == lines[0]
     r = t.run("score", "--model", model, stdin=json.dumps(dict(record, dsps=[{"dsp": "new", "sent": False}])))
-    assert json.loads(r.stdout)["dsps"] == [{"dsp": "new", "p": None, "threshold": None, "send": True}]
+    assert json.loads(r.stdout)["dsps"] == [{"dsp": "new", "p": None, "threshold": None, "send": True,
+                                                "not_filtered": "the model does not know it"}]
     # A line that is no record is named, the others are scored, and the exit status tells.
     r = t.run("score", "--model", model, stdin="\n".join([some[0], "nonsense", some[1]]) + "\n", status=1)
     assert [json.loads(line) for line in r.stdout.splitlines()] == lines[:2] and ":2" in r.stderr, r.stderr
@@ -357,7 +332,7 @@ def test_a_model_rewritten_by_the_safetensors_library_loads(t):
         rewritten[name], offset = tensors[name], end
     metadata["note"] = "read and written again"
     text = json.dumps({**dict(reversed(rewritten.items())), "__metadata__": dict(reversed(metadata.items()))}).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8)  # as the library does
     again = t.folder / "again.safetensors"
     again.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + header:])
     record = (t.folder / "world.ndjson").read_text().splitlines()[0]
@@ -552,6 +527,22 @@ def test_hand_written_models_that_are_wrong_are_refused(t):
         change(model)
         path.write_bytes(model.bytes())
         refused(t, 1, "inspect", "--model", path, words=[path, word])
+
+
+def test_a_hand_written_model_is_recalibrated(t):
+    """Tensors and a schema, no more: it gets thresholds by traffic alone."""
+    path, out = t.folder / "hand.safetensors", t.folder / "out.safetensors"
+    path.write_bytes(Model(3).bytes())
+    capture = write(t.folder / "capture.ndjson", [
+        {"ts": 1763760000000 + i, "request": {"id": str(i), "imp": [{"id": "1", "banner": {"w": 300, "h": 250}, "bidfloor": i % 17 / 4}],
+                                              "site": {"domain": "ab"[i % 2] + ".example"}},
+         "dsps": [{"dsp": "alpha", "sent": True, "outcome": "bid" if i % 7 == 0 else "no_bid"}]} for i in range(900)])
+    r = one_json(t.run("recalibrate", "--model", path, "--capture", capture, "--out", out, "--json").stdout)
+    assert [d["not_filtered"] is None for d in r["dsps"]] == [True, False, False], r
+    evaluated = one_json(t.run("evaluate", "--model", out, "--capture", capture, "--json").stdout)
+    alpha = evaluated["dsps"][0]
+    assert alpha["recall"] >= 0.97 and abs(alpha["calibration"] - 1) < 0.15, alpha
+    assert "not filtered" in t.run("inspect", "--model", out).stdout
 
 
 def test_a_hand_written_model_serves(t):

@@ -124,7 +124,7 @@ static void test_slices_by_time(void **state)
 static bool add(struct trainset *t, int64_t ts_ms, const char *json, const char *dsp, bool bid,
                 double propensity)
 {
-    struct trainset_pair pair = {bytes_of(dsp), bid, propensity};
+    struct trainset_pair pair = {bytes_of(dsp), bid, propensity, 0};
     struct bid_request_error e;
     return trainset_add(t, ts_ms, bytes_of(json), &pair, 1, &e);
 }
@@ -289,7 +289,7 @@ static void test_slices_encode_as_serving(void **state)
         numbers[i] = i == 1 ? NAN : (float)i;
         ts[i] = rows[i].ts_ms;
         first_pair[i] = i;
-        pairs[i] = (struct collected_pair){1, (uint16_t)(i % 2), i % 3 == 0};
+        pairs[i] = (struct collected_pair){1, (uint16_t)(i % 2), i % 3 == 0, (float)i};
     }
     first_pair[ROWS] = ROWS;
     struct collected from = {ROWS, ts, texts, numbers, first_pair, pairs, values, dsps};

@@ -1,0 +1,82 @@
+/* The inner loops of scoring in whole numbers, one table of functions per instruction set.
+ *
+ *   layer 1   int16 fixed point: rows are added with saturation; UNIT steps are one step of an
+ *             activation
+ *   h1        clamp(z >> UNIT_BITS, 0, 255): the shift quantises, the clamp is the ReLU
+ *   layer 2   int8 weights, int32 sums: exact, whatever the order
+ *   output    floats, 16 partial sums that are folded in a fixed order, no multiply-add fused
+ *
+ * So every variant returns the same bits as plain C: the check at start is equality, and a decision
+ * can be replayed on another machine. kernel_int8.c holds plain C and the choice; the others are
+ * kernel_int8_avx2.c, kernel_int8_vnni.c and kernel_int8_amx.c. Pointers need not be aligned; runs
+ * are whole lines of KERNEL_LINE values. */
+#ifndef MODEL_KERNEL_INT8_H
+#define MODEL_KERNEL_INT8_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+
+enum {
+    KERNEL_LINE = 64, /* hidden1 is padded with zeros to whole lines: a tile of AMX is that deep */
+    KERNEL_QUAD = 4,  /* activations that one instruction multiplies and sums */
+    KERNEL_INT8_PANEL = 16,
+    KERNEL_UNIT_BITS = 4, /* int16 reaches 8 times the largest activation: room for what cancels */
+};
+
+/* Layer 2 and the output: logit = output . max(weight . h1 + bias, 0). A weight is
+ * weight[panel][k / 4][j % 16][k % 4]: 64 bytes are 16 outputs by 4 inputs. */
+struct kernel_int8_layers {
+    uint32_t lines, panels; /* hidden1 in lines, hidden2 in panels; what is beyond them is zero */
+    const int8_t *weight;   /* [panels][lines * 16][KERNEL_INT8_PANEL][KERNEL_QUAD] */
+    const int32_t *bias;    /* [panels * KERNEL_INT8_PANEL] */
+    const float *output;    /* likewise; holds the scales of weights and activations too */
+};
+
+/* A DSP's own part of layer 1. */
+struct kernel_int8_own {
+    const int16_t *row;  /* with the bias, and half a step that makes the shift round */
+    const int16_t *gate; /* Q15, halved `doublings` times to fit; NULL: no gate */
+    uint32_t doublings;
+};
+
+struct kernel_int8 {
+    const char *name;
+    size_t unit_bytes; /* of an activation in h1, 1 or 2: as `layers` wants them */
+    /* base += row, saturating */
+    void (*add)(int16_t *base, const int16_t *row, size_t lines);
+    /* base += row * share / 2^15, rounded (half up), saturating; share > 0 */
+    void (*add_share)(int16_t *base, const int16_t *row, int16_t share, size_t lines);
+    /* base += x, rounded (half to even), saturating; NAN counts as the largest */
+    void (*add_floats)(int16_t *base, const float *x, size_t lines);
+    /* y += scale * x, rounded twice: not fused */
+    void (*add_scaled)(float *restrict y, const float *restrict x, float scale, size_t lines);
+    /* h1 = clamp((base + base * gate + row) >> KERNEL_UNIT_BITS, 0, 255) */
+    void (*activate)(void *restrict h1, const int16_t *base, const struct kernel_int8_own *own,
+                     size_t lines);
+    /* logit[i] += output . max(weight . h1[i] + bias, 0) for i below n; h1: [n][lines * 64] */
+    void (*layers)(const struct kernel_int8_layers *l, const void *h1, size_t n,
+                   float *restrict logit);
+};
+
+extern const struct kernel_int8 kernel_int8_c;
+#if defined(__x86_64__)
+extern const struct kernel_int8 kernel_int8_avx2, kernel_int8_vnni, kernel_int8_amx;
+/* Asks the kernel for the tiles, for the whole process; once is enough. */
+bool kernel_int8_amx_permitted(void);
+#endif
+
+enum { KERNEL_INT8_MAX = 5 };
+
+/* The variants this machine can run, plain C first, NULL behind the last. */
+size_t kernel_int8_available(const struct kernel_int8 *out[KERNEL_INT8_MAX]);
+
+/* Whether `k` returns the bits of plain C on a fixed random input. */
+bool kernel_int8_agrees(const struct kernel_int8 *k);
+
+/* The fastest variant that this machine can run and that agrees with plain C; plain C if none. */
+const struct kernel_int8 *kernel_int8_choose(void);
+
+#endif
