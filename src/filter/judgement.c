@@ -198,6 +198,25 @@ void judgement_tally(const struct judgement *j, uint32_t dsp, float threshold, e
                   of == RECALL_OF_VALUE ? s->price[i] : 1);
 }
 
+int judgement_withheld_at(const struct judgement *j, double recall, double *out, struct error *err)
+{
+    struct recall_curve *c = malloc(sizeof(*c));
+    double withheld = 0, calls = 0;
+    int status = c != NULL ? 0 : no_memory(err);
+    for (uint32_t d = 0; status == 0 && d < j->n_dsps; d++) {
+        status = judgement_of_dsp(j, d, c, err);
+        calls += (double)c->pairs;
+        for (uint32_t i = c->n; status == 0 && i-- > 0;)
+            if ((double)c->points[i].recall >= recall - 1e-6) {
+                withheld += (double)c->points[i].withheld * (double)c->pairs;
+                break;
+            }
+    }
+    free(c);
+    *out = calls > 0 ? withheld / calls : 0;
+    return status;
+}
+
 int judgement_of_dsp(const struct judgement *j, uint32_t dsp, struct recall_curve *out,
                      struct error *err)
 {

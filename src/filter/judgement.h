@@ -38,6 +38,10 @@ int judgement_curves(const struct judgement *j, enum recall_of of, double confid
 /* Sending p >= threshold, or everything when it is NAN. */
 void judgement_tally(const struct judgement *j, uint32_t dsp, float threshold, enum recall_of of,
                      struct tally *to);
+/* The share of all calls that is withheld where each DSP keeps exactly that recall of these pairs
+ * (at least, where scores are equal). */
+int judgement_withheld_at(const struct judgement *j, double recall, double *out, struct error *err);
+
 /* One DSP's AUC, NLL, calibration, and so on. */
 int judgement_of_dsp(const struct judgement *j, uint32_t dsp, struct recall_curve *out,
                      struct error *err);

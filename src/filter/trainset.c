@@ -357,7 +357,9 @@ void trainset_options_default(struct trainset_options *o)
 {
     memset(o, 0, sizeof(*o));
     train_options_default(&o->train);
-    o->hidden1 = 256;
+    o->arch = ARCH_FULL;
+    o->baseline = true;
+    o->hidden1 = 128;
     o->hidden2 = 64;
     o->validation_share = 0.2;
     o->recall_target = 0.97;
@@ -411,6 +413,31 @@ int trainset_learn_encoder(struct trainset *t, struct encoder **encoder, struct 
     return 0;
 }
 
+/* A linear model is a network whose hidden layers are one silent unit. */
+static void set_arch(struct network_shape *shape, const struct trainset_options *o)
+{
+    bool linear = o->arch == ARCH_LINEAR;
+    shape->hidden1 = linear ? 1 : o->hidden1;
+    shape->hidden2 = linear ? 1 : o->hidden2;
+    shape->gated = o->arch == ARCH_FULL;
+    for (uint32_t f = 0; linear && f < shape->n_features; f++)
+        shape->features[f].wide = f != shape->dsp_feature;
+}
+
+static int fit_conjunctions(struct trained *to, const struct train_options *train,
+                            struct error *err)
+{
+    struct conjunction_options o;
+    conjunction_options_default(&o);
+    o.seed = train->seed;
+    o.threads = train->threads;
+    o.progress = train->conjunction_progress;
+    o.progress_ctx = train->progress_ctx;
+    to->network->conjunctions =
+        conjunctions_fit(&to->shape, &to->slices.train.examples, &o, err);
+    return to->network->conjunctions != NULL ? 0 : -1;
+}
+
 /* To be disposed of, whether it succeeds or not. */
 static int train_on(struct trained *to, struct trainset *t, const struct trainset_options *o,
                     const struct train_options *train, double validation_share,
@@ -422,16 +449,14 @@ static int train_on(struct trained *to, struct trainset *t, const struct trainse
         return -1;
     if (encoder_shape(s->encoder, interner_count(s->dsps), &to->shape) != 0)
         return error_set(err, "training: out of memory");
-    to->shape.hidden1 = o->hidden1;
-    to->shape.hidden2 = o->hidden2;
-    to->shape.gated = true;
+    set_arch(&to->shape, o);
     if (network_shape_check(&to->shape, err) != 0 ||
         train_network(&to->shape, &s->train.examples, &s->validation.examples, train, &to->network,
                       report, err) != 0)
         return -1;
     if (slices_settle_unseen_rows(s, to->network) != 0)
         return error_set(err, "training: out of memory");
-    return 0;
+    return o->arch == ARCH_FULL ? fit_conjunctions(to, train, err) : 0;
 }
 
 /* The same recipe on all of the data. Which epoch is the best is known only when the first training
@@ -462,6 +487,7 @@ static void *run_refit(void *arg)
     struct refit *r = arg;
     struct train_options train = r->o->train;
     train.progress = NULL;
+    train.conjunction_progress = NULL;
     train.epochs_stop = r->epochs_stop;
     train.epoch_done = keep_epoch;
     train.epoch_done_ctx = r;
@@ -593,6 +619,8 @@ static struct model_metadata *describe(const struct trainset *t, const struct tr
         return NULL;
     }
     encoder_settle_dims(encoder, n_dsps, m->schema);
+    for (uint32_t i = 0; o->arch == ARCH_LINEAR && i < m->schema->n_features; i++)
+        m->schema->features[i].wide = m->schema->features[i].slots > 0;
     for (uint32_t d = 0; d < n_dsps; d++)
         interner_add(m->dsps, interner_text(final->slices.dsps, d));
     memcpy(m->mean, encoder->mean, n * sizeof(*m->mean));
@@ -677,23 +705,69 @@ static int train_both(struct trained *judged, struct refit *again, struct trains
     return status == 0 ? refit_settle(again, report, err) : -1;
 }
 
-int trainset_train(struct trainset *t, const struct trainset_options *o, const char *out_path,
-                   struct train_report *report, struct error *err)
+/* ---- how it compares ---- */
+
+static int withheld_at(const struct trained *t, double recall, double *out, struct error *err)
 {
+    const struct slice *later = &t->slices.validation;
+    struct scorer *scorer = scorer_create(t->network, err);
+    struct judgement *j = judgement_create(t->shape.n_dsps);
+    int status = -1;
+    if (scorer == NULL || j == NULL ||
+        judgement_score(j, scorer, &t->shape, &later->examples, NULL) != 0)
+        error_set(err, "training: out of memory");
+    else
+        status = judgement_withheld_at(j, recall, out, err);
+    judgement_destroy(j);
+    scorer_destroy(scorer);
+    return status;
+}
+
+/* A linear model of the same slices. */
+static int compare(struct trainset *t, const struct trainset_options *o,
+                   const struct trained *judged, struct trainset_report *report, struct error *err)
+{
+    struct trainset_options linear = *o;
+    struct trained baseline = {0};
+    struct train_report ignored;
+    if (withheld_at(judged, o->recall_target, &report->withheld, err) != 0)
+        return -1;
+    if (!o->baseline || o->arch == ARCH_LINEAR)
+        return 0;
+    linear.arch = ARCH_LINEAR;
+    linear.train.linear = true;
+    linear.train.progress = NULL;
+    int status = train_on(&baseline, t, &linear, &linear.train, o->validation_share, &ignored, err);
+    if (status == 0)
+        status = withheld_at(&baseline, o->recall_target, &report->withheld_linear, err);
+    trained_dispose(&baseline);
+    return status;
+}
+
+int trainset_train(struct trainset *t, const struct trainset_options *given, const char *out_path,
+                   struct trainset_report *report, struct error *err)
+{
+    struct trainset_options options = *given;
+    const struct trainset_options *o = &options;
     struct trained judged = {0};
     struct refit again;
     int status = -1;
+    options.train.linear = o->arch == ARCH_LINEAR;
+    *report = (struct trainset_report){.withheld = NAN, .withheld_linear = NAN};
     if (!(o->validation_share > 0 && o->validation_share < 1))
         return error_set(err, "training: validation share must be between 0 and 1");
     if (refit_init(&again, t, o) != 0)
         return error_set(err, "training: out of memory");
     if (o->refit)
-        status = train_both(&judged, &again, t, o, report, err);
+        status = train_both(&judged, &again, t, o, &report->train, err);
     else
-        status = train_on(&judged, t, o, &o->train, o->validation_share, report, err);
+        status = train_on(&judged, t, o, &o->train, o->validation_share, &report->train, err);
+    if (status == 0)
+        status = compare(t, o, &judged, report, err);
     if (status == 0) {
         t->counts.pairs_dropped = t->pairs_refused + judged.slices.pairs_dropped;
-        status = finish(t, &judged, o->refit ? &again.trained : &judged, o, report, out_path, err);
+        status = finish(t, &judged, o->refit ? &again.trained : &judged, o, &report->train,
+                        out_path, err);
     }
     trained_dispose(&judged);
     refit_dispose(&again);

@@ -50,8 +50,17 @@ bool trainset_span(const struct trainset *t, int64_t *first_ms, int64_t *last_ms
 int trainset_learn_encoder(struct trainset *t, struct encoder **encoder, struct interner **dsps,
                            struct error *err);
 
+/* What is trained. All are read, scored and judged by the same code. */
+enum trainset_arch {
+    ARCH_FULL,   /* a gated network, and conjunctions */
+    ARCH_MLP,    /* the published network: one trunk, the DSP an embedding like others */
+    ARCH_LINEAR, /* a logistic regression for each DSP, a weight for each value */
+};
+
 struct trainset_options {
     struct train_options train;
+    enum trainset_arch arch;
+    bool baseline; /* a linear model is trained and judged beside it, to compare; default true */
     uint32_t hidden1, hidden2;
     double validation_share; /* of the time covered, at the end; default 0.2 */
     bool refit;              /* train once more on all of it; default true */
@@ -61,9 +70,16 @@ struct trainset_options {
 };
 void trainset_options_default(struct trainset_options *o);
 
+/* Shares withheld of the later slice where exactly the recall target is kept on it, by thresholds
+ * that know the slice: for comparing models, not a promise. NAN: not asked for. */
+struct trainset_report {
+    struct train_report train;
+    double withheld, withheld_linear;
+};
+
 /* Trains and writes out_path. -1 when there is nothing to learn from: too few records, no bids, one
  * moment of time. */
 int trainset_train(struct trainset *t, const struct trainset_options *o, const char *out_path,
-                   struct train_report *report, struct error *err);
+                   struct trainset_report *report, struct error *err);
 
 #endif

@@ -47,6 +47,7 @@ void conjunctions_destroy(struct conjunctions *c)
     free(c->values);
     free(c->first);
     free(c->rate);
+    free(c->dsp);
     free(c);
 }
 
@@ -60,9 +61,11 @@ struct conjunctions *conjunctions_create(const struct network_shape *shape, uint
     c->n_units = n_units;
     c->first = calloc((size_t)shape->n_dsps + 1, sizeof(*c->first));
     c->rate = calloc((size_t)n_units + 1, sizeof(*c->rate));
+    c->dsp = calloc((size_t)n_units + 1, sizeof(*c->dsp));
     c->factor = calloc(shape->n_features, sizeof(*c->factor));
     c->values = calloc(shape->n_features, sizeof(*c->values));
-    if (c->first == NULL || c->rate == NULL || c->factor == NULL || c->values == NULL) {
+    if (c->first == NULL || c->rate == NULL || c->dsp == NULL || c->factor == NULL ||
+        c->values == NULL) {
         conjunctions_destroy(c);
         return NULL;
     }
@@ -81,6 +84,18 @@ int conjunctions_add_table(struct conjunctions *c, uint32_t feature)
         table[i] = 1;
     c->factor[feature] = table;
     return 0;
+}
+
+int conjunctions_index(struct conjunctions *c)
+{
+    uint32_t u = 0;
+    for (uint32_t d = 0; d < c->n_dsps; d++) {
+        c->first[d] = u;
+        while (u < c->n_units && c->dsp[u] == (float)d)
+            u++;
+    }
+    c->first[c->n_dsps] = u;
+    return u == c->n_units ? 0 : -1;
 }
 
 void conjunction_options_default(struct conjunction_options *o)
@@ -510,7 +525,7 @@ static struct conjunctions *assemble(const struct job *j)
 {
     uint32_t n = 0, n_members = j->shape->n_dsps * j->o->members;
     for (uint32_t m = 0; m < n_members; m++)
-        for (int u = 0; u < UNITS; u++)
+        for (int u = 0; u < UNITS && n < CONJUNCTION_UNITS_MAX; u++)
             n += worth_keeping(&j->fitted[m], u);
     struct conjunctions *c = conjunctions_create(j->shape, n);
     for (uint32_t k = 0; c != NULL && n > 0 && k < j->n_columns; k++)
@@ -521,10 +536,13 @@ static struct conjunctions *assemble(const struct job *j)
     uint32_t to = 0;
     for (uint32_t m = 0; c != NULL && m < n_members; m++) {
         for (int u = 0; u < UNITS; u++)
-            if (worth_keeping(&j->fitted[m], u))
+            if (worth_keeping(&j->fitted[m], u)) {
+                c->dsp[to] = (float)(m / j->o->members);
                 copy_unit(j, c, &j->fitted[m], u, to++);
-        c->first[m / j->o->members + 1] = to;
+            }
     }
+    if (c != NULL)
+        conjunctions_index(c);
     return c;
 }
 

@@ -31,6 +31,7 @@ struct conjunctions {
     uint32_t n_features, n_dsps, n_units;
     uint32_t *first;  /* [n_dsps + 1]: DSP d has the units first[d] .. first[d + 1] - 1; none if it
                          had too few bids: then it is up to the rest of the network alone */
+    float *dsp;       /* [n_units] whose each unit is, rising: `first`, as a tensor has it */
     float *rate;      /* [n_units], above 0 */
     float **factor;   /* [n_features] -> [values, n_units], NULL = all 1 */
     uint32_t *values; /* [n_features] */
@@ -40,6 +41,9 @@ struct conjunctions *conjunctions_create(const struct network_shape *shape, uint
 void conjunctions_destroy(struct conjunctions *c);
 /* A table of ones for that feature; -1: no memory. */
 int conjunctions_add_table(struct conjunctions *c, uint32_t feature);
+
+/* Sets `first` by `dsp`; -1 when it does not rise, or names a DSP that is not there. */
+int conjunctions_index(struct conjunctions *c);
 
 struct conjunction_options {
     uint32_t members; /* fits from other starts, which together are the DSP's units */

@@ -39,6 +39,14 @@ static void c_add_product(float *restrict y, const float *a, const float *b, siz
         y[i] += a[i] * b[i];
 }
 
+static void c_multiply(float *restrict y, const float *restrict x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float product = y[i] * x[i];
+        y[i] = product > KERNEL_PRODUCT_MIN ? product : KERNEL_PRODUCT_MIN;
+    }
+}
+
 static void c_gate(float *y, const float *gate, const float *x, float scale, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -133,6 +141,7 @@ const struct kernel kernel_c = {
     .relu_sum = c_relu_sum,
     .relu_gated = c_relu_gated,
     .add_product = c_add_product,
+    .multiply = c_multiply,
     .gate = c_gate,
     .drop = c_drop,
     .adam = c_adam,
@@ -196,6 +205,7 @@ static void run_vectors(const struct kernel *k, struct check *x)
     k->relu_sum(x->a, x->a, x->b, CHECK_FLOATS);
     k->add_product(x->c, x->a, x->b, CHECK_FLOATS);
     k->relu_gated(x->d, x->c, x->b, x->d, CHECK_FLOATS);
+    k->multiply(x->b, x->c, CHECK_FLOATS);
 }
 
 static bool vectors_agree(const struct kernel *k)

@@ -15,6 +15,9 @@
  * panel[j / 16][k][j % 16] = hidden2.weight[j][k]; outputs beyond hidden2 are zero. */
 enum { KERNEL_PANEL = 16 };
 
+/* Products of many factors stay clear of the denormal numbers, which are slow. */
+#define KERNEL_PRODUCT_MIN 1e-30f
+
 /* Layer 2 and the output, folded: logit = output . relu(weight . h1 + bias). */
 struct kernel_layers {
     uint32_t hidden1, panels;
@@ -43,6 +46,8 @@ struct kernel {
     void (*relu_gated)(float *y, const float *a, const float *gate, const float *b, size_t n);
     /* y += a * b */
     void (*add_product)(float *restrict y, const float *a, const float *b, size_t n);
+    /* y = max(y * x, KERNEL_PRODUCT_MIN) */
+    void (*multiply)(float *restrict y, const float *restrict x, size_t n);
     /* y = gate > 0 ? scale * x : 0 */
     void (*gate)(float *y, const float *gate, const float *x, float scale, size_t n);
     /* y = noise >= below ? gain * y : 0 */

@@ -57,6 +57,20 @@ static void avx2_add_product(float *restrict y, const float *a, const float *b, 
         y[i] += a[i] * b[i];
 }
 
+static void avx2_multiply(float *restrict y, const float *restrict x, size_t n)
+{
+    __m256 least = _mm256_set1_ps(KERNEL_PRODUCT_MIN);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __m256 product = _mm256_mul_ps(_mm256_loadu_ps(y + i), _mm256_loadu_ps(x + i));
+        _mm256_storeu_ps(y + i, _mm256_max_ps(product, least));
+    }
+    for (; i < n; i++) {
+        float product = y[i] * x[i];
+        y[i] = product > KERNEL_PRODUCT_MIN ? product : KERNEL_PRODUCT_MIN;
+    }
+}
+
 static void avx2_gate(float *y, const float *gate, const float *x, float scale, size_t n)
 {
     __m256 factor = _mm256_set1_ps(scale), zero = _mm256_setzero_ps();
@@ -186,6 +200,7 @@ const struct kernel kernel_avx2 = {
     .relu_sum = avx2_relu_sum,
     .relu_gated = avx2_relu_gated,
     .add_product = avx2_add_product,
+    .multiply = avx2_multiply,
     .gate = avx2_gate,
     .drop = avx2_drop,
     .adam = avx2_adam,

@@ -65,6 +65,17 @@ static void avx512_add_product(float *restrict y, const float *a, const float *b
     }
 }
 
+static void avx512_multiply(float *restrict y, const float *restrict x, size_t n)
+{
+    __m512 least = _mm512_set1_ps(KERNEL_PRODUCT_MIN);
+    for (size_t i = 0; i < n; i += LANES) {
+        __mmask16 mask = lanes_mask(n - i);
+        __m512 product = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, y + i),
+                                       _mm512_maskz_loadu_ps(mask, x + i));
+        _mm512_mask_storeu_ps(y + i, mask, _mm512_max_ps(product, least));
+    }
+}
+
 static void avx512_gate(float *y, const float *gate, const float *x, float scale, size_t n)
 {
     __m512 factor = _mm512_set1_ps(scale);
@@ -181,6 +192,7 @@ const struct kernel kernel_avx512 = {
     .relu_sum = avx512_relu_sum,
     .relu_gated = avx512_relu_gated,
     .add_product = avx512_add_product,
+    .multiply = avx512_multiply,
     .gate = avx512_gate,
     .drop = avx512_drop,
     .adam = avx512_adam,

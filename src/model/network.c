@@ -181,6 +181,8 @@ static void name_tensors(struct network *n)
         const char *name = n->shape.features[f].name;
         snprintf(n->tensor_names[2 * f], NETWORK_NAME_BYTES, "embedding.%s", name);
         snprintf(n->tensor_names[2 * f + 1], NETWORK_NAME_BYTES, "wide.%s", name);
+        snprintf(n->tensor_names[2 * n->shape.n_features + f], NETWORK_NAME_BYTES, "conjunction.%s",
+                 name);
     }
 }
 
@@ -219,7 +221,7 @@ struct network *network_create_zero(const struct network_shape *shape)
     n->block = aligned_alloc(LINE_FLOATS * sizeof(float), n->block_floats * sizeof(float));
     n->embedding = calloc(shape->n_features, sizeof(*n->embedding));
     n->wide = calloc(shape->n_features, sizeof(*n->wide));
-    n->tensor_names = calloc(2 * (size_t)shape->n_features, sizeof(*n->tensor_names));
+    n->tensor_names = calloc(3 * (size_t)shape->n_features, sizeof(*n->tensor_names));
     n->calibration = calloc(shape->n_dsps, sizeof(*n->calibration));
     if (n->block == NULL || n->embedding == NULL || n->wide == NULL || n->tensor_names == NULL ||
         n->calibration == NULL)
@@ -254,5 +256,6 @@ void network_destroy(struct network *n)
     free(n->wide);
     free(n->tensor_names);
     free(n->calibration);
+    conjunctions_destroy(n->conjunctions);
     free(n);
 }

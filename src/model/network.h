@@ -8,7 +8,11 @@
  *   h2    = relu(hidden2.weight . h1 + hidden2.bias)
  *   o     = output.weight . h2 + output.bias            (2 values: no bid, bid)
  *   logit = o[1] - o[0] + sum over features with a wide table: mean of wide.<feature>[value, dsp]
- *   p(bid) = sigmoid(slope[dsp] * (logit + log(negative_rate)) + intercept[dsp])
+ *   logit += log(negative_rate)
+ *   for a DSP with conjunctions: logit = (logit + log(exp(its rate of bids) - 1)) / 2
+ *           the mean of what two models of different kinds say (model/conjunction.h); they err in
+ *           different places
+ *   p(bid) = sigmoid(slope[dsp] * logit + intercept[dsp])
  *           log_softmax of 2 is the sigmoid of the difference; log(negative_rate) undoes the
  *           downsampling of negatives (Elkan, IJCAI 2001); the calibration comes last
  *
@@ -25,6 +29,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "model/conjunction.h"
 
 /* Rows that every embedding has, before the vocabulary's. */
 enum { VALUE_MISSING = 0, VALUE_UNKNOWN = 1, VALUE_FIRST = 2 };
@@ -66,7 +71,7 @@ enum {
     NETWORK_SLOTS_MAX = 1024,
     NETWORK_HIDDEN_MAX = 16384,
     NETWORK_DSPS_MAX = 65535, /* struct examples holds DSPs in 16 bits */
-    NETWORK_NAME_BYTES = 80,  /* "embedding." and the longest feature name */
+    NETWORK_NAME_BYTES = 80,  /* "conjunction." and the longest feature name */
 };
 
 /* Parameters, writable; one float block with named pointers into it, PyTorch's orientation. The
@@ -75,7 +80,8 @@ struct network {
     struct network_shape shape;
     float *block;
     size_t block_floats, dense_floats;
-    char (*tensor_names)[NETWORK_NAME_BYTES]; /* [2 n_features]: embedding.<f>, wide.<f> */
+    char (*tensor_names)[NETWORK_NAME_BYTES]; /* [2 n_features]: embedding.<f>, wide.<f>;
+                                                  then [n_features]: conjunction.<f> */
     float **embedding;                        /* [n_features] -> [values, dim] */
     float **wide;                             /* [n_features] -> [values, n_dsps] or NULL */
     float *hidden1_weight, *hidden1_bias;     /* [hidden1, inputs], [hidden1] */
@@ -83,6 +89,7 @@ struct network {
     float *gate; /* [n_dsps, hidden1], what a DSP's gate differs from 1; NULL without */
     float *output_weight, *output_bias; /* [2, hidden2], [2] */
     float negative_rate;                /* share of negatives that training kept, in (0, 1] */
+    struct conjunctions *conjunctions;  /* owned; NULL without */
     float (*calibration)[2]; /* [n_dsps] slope (above 0) and intercept, {1, 0} at first; not of the
                                 block, since no gradient moves it */
     float activation_top; /* what h1 rarely exceeds, see scorer_activation_top; 0 = not known */
@@ -118,6 +125,7 @@ struct scorer_memory {
     size_t rows;    /* layer 1: values, DSPs, gates */
     size_t layers;  /* layer 2 and the output */
     size_t wide;    /* tables of a weight per value and DSP */
+    size_t conjunctions;
     size_t scratch; /* of each thread */
 };
 struct scorer_memory scorer_memory(const struct scorer *s);

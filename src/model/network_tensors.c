@@ -8,6 +8,9 @@
 
 /* The one tensor that a file may lack: then no DSP's logit is bent. */
 #define CALIBRATION "calibration.dsp"
+/* Those of the conjunctions, which a file may lack as a whole; a table of ones is left out. */
+#define RATE "conjunctions.rate"
+#define RATE_DSP "conjunctions.dsp"
 
 static void add(struct tensor *out, size_t out_max, size_t *n, const char *name, uint64_t rows,
                 uint64_t columns, const float *data)
@@ -20,6 +23,20 @@ static void add(struct tensor *out, size_t out_max, size_t *n, const char *name,
                                   .data = data,
                                   .bytes = rows * (columns > 0 ? columns : 1) * sizeof(float)};
     (*n)++;
+}
+
+static void add_conjunctions(const struct network *n, struct tensor *out, size_t out_max,
+                             size_t *n_out)
+{
+    const struct conjunctions *c = n->conjunctions;
+    if (c == NULL || c->n_units == 0)
+        return;
+    add(out, out_max, n_out, RATE, c->n_units, 0, c->rate);
+    add(out, out_max, n_out, RATE_DSP, c->n_units, 0, c->dsp);
+    for (uint32_t f = 0; f < c->n_features; f++)
+        if (c->factor[f] != NULL)
+            add(out, out_max, n_out, n->tensor_names[2 * c->n_features + f], c->values[f],
+                c->n_units, c->factor[f]);
 }
 
 int network_tensors(const struct network *n, struct tensor *out, size_t out_max, size_t *n_out)
@@ -43,6 +60,7 @@ int network_tensors(const struct network *n, struct tensor *out, size_t out_max,
     add(out, out_max, n_out, "output.weight", 2, h2, n->output_weight);
     add(out, out_max, n_out, "output.bias", 2, 0, n->output_bias);
     add(out, out_max, n_out, CALIBRATION, s->n_dsps, 2, n->calibration[0]);
+    add_conjunctions(n, out, out_max, n_out);
     return *n_out <= out_max ? 0 : -1;
 }
 
@@ -104,6 +122,54 @@ static int check_calibration(const struct network *n, struct error *err)
     return 0;
 }
 
+static int check_units(const struct conjunctions *c, struct error *err)
+{
+    if (conjunctions_index((struct conjunctions *)c) != 0)
+        return error_set(err, "tensor " RATE_DSP ": must hold numbers of DSPs, none below the one "
+                              "before it");
+    for (uint32_t u = 0; u < c->n_units; u++)
+        if (!(c->rate[u] > 0))
+            return error_set(err, "tensor " RATE ": element %u: must be above 0", u);
+    for (uint32_t f = 0; f < c->n_features; f++)
+        for (size_t i = 0; c->factor[f] != NULL && i < (size_t)c->values[f] * c->n_units; i++)
+            if (!(c->factor[f][i] > 0))
+                return error_set(err, "conjunctions: element %zu of the factors of feature %u: must "
+                                      "be above 0", i, f);
+    return 0;
+}
+
+static int take_conjunctions(const struct safetensors *f, struct network *n, struct error *err)
+{
+    const struct tensor *rate = safetensors_find(f, RATE);
+    struct tensor want[NETWORK_FEATURES_MAX + 2];
+    size_t n_want = 0;
+    if (rate == NULL)
+        return 0;
+    if (rate->rank != 1 || rate->shape[0] < 1 || rate->shape[0] > CONJUNCTION_UNITS_MAX)
+        return error_set(err, "tensor " RATE ": must be of rank 1 and 1..%d long",
+                         CONJUNCTION_UNITS_MAX);
+    struct conjunctions *c = conjunctions_create(&n->shape, (uint32_t)rate->shape[0]);
+    n->conjunctions = c;
+    for (uint32_t i = 0; c != NULL && i < c->n_features; i++) {
+        const struct tensor *t =
+            safetensors_find(f, n->tensor_names[2 * (size_t)c->n_features + i]);
+        if (t == NULL)
+            continue;
+        if (t->bytes != (uint64_t)c->values[i] * c->n_units * sizeof(float))
+            return error_set(err, "tensor %s: %llu bytes are not %u values by %u units", t->name,
+                             (unsigned long long)t->bytes, c->values[i], c->n_units);
+        if (conjunctions_add_table(c, i) != 0)
+            return error_set(err, "no memory for the network");
+    }
+    if (c == NULL)
+        return error_set(err, "no memory for the network");
+    add_conjunctions(n, want, sizeof(want) / sizeof(want[0]), &n_want);
+    for (size_t i = 0; i < n_want; i++)
+        if (take(f, &want[i], err) != 0)
+            return -1;
+    return check_units(c, err);
+}
+
 struct network *network_from_tensors(const struct safetensors *f, const struct network_shape *shape,
                                      struct error *err)
 {
@@ -121,7 +187,7 @@ struct network *network_from_tensors(const struct safetensors *f, const struct n
     for (size_t i = 0; status == 0 && i < n_want; i++)
         if (strcmp(want[i].name, CALIBRATION) != 0 || safetensors_find(f, CALIBRATION) != NULL)
             status = take(f, &want[i], err);
-    if (status == 0 && check_calibration(n, err) == 0)
+    if (status == 0 && check_calibration(n, err) == 0 && take_conjunctions(f, n, err) == 0)
         return n;
     network_destroy(n);
     return NULL;

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "model/quantised.h"
+#include "model/conjunction_rows.h"
 #include "model/table.h"
 
 enum { LINE_FLOATS = 16 };
@@ -40,6 +41,7 @@ struct scorer {
     struct kernel_layers layers;
     float logit_base;        /* output bias and log(negative_rate) */
     float (*calibration)[2]; /* [n_dsps] slope, intercept */
+    struct conjunction_rows *conjunctions; /* NULL without */
     size_t rows_bytes, wides_bytes, layers_bytes;
     struct quantised *quantised; /* NULL: floats; else instead of rows, gates and layers */
 };
@@ -51,6 +53,7 @@ struct scorer_scratch {
     float *wide;     /* [n_dsps] */
     float *h1;       /* [BATCH][stride] */
     float *logit;    /* [BATCH] */
+    float *rates;    /* what conjunctions need */
     void *quantised; /* what whole numbers need, in the place of base and h1 */
 };
 
@@ -203,6 +206,14 @@ static int fold_calibration(struct scorer *s, const struct network *n)
     return 0;
 }
 
+static int fold_conjunctions(struct scorer *s, const struct network *n)
+{
+    if (n->conjunctions == NULL || n->conjunctions->n_units == 0)
+        return 0;
+    s->conjunctions = conjunction_rows_create(n->conjunctions, &n->shape, s->kernel);
+    return s->conjunctions != NULL ? 0 : -1;
+}
+
 struct scorer *scorer_create_with(const struct network *n, const struct kernel *k,
                                   struct error *err)
 {
@@ -219,7 +230,8 @@ struct scorer *scorer_create_with(const struct network *n, const struct kernel *
     s->logit_base = n->output_bias[1] - n->output_bias[0] + logf(n->negative_rate);
     s->features = calloc(s->n_features + 1, sizeof(*s->features));
     if (s->features == NULL || fold_layer1(s, n) != 0 || fold_wide(s, n) != 0 ||
-        fold_gate(s, n) != 0 || fold_layers(s, n) != 0 || fold_calibration(s, n) != 0)
+        fold_gate(s, n) != 0 || fold_layers(s, n) != 0 || fold_calibration(s, n) != 0 ||
+        fold_conjunctions(s, n) != 0)
         goto fail;
     return s;
 fail:
@@ -303,12 +315,15 @@ void scorer_destroy(struct scorer *s)
     free(s->gates);
     free(s->layers_block);
     free(s->calibration);
+    conjunction_rows_destroy(s->conjunctions);
     free(s);
 }
 
 static size_t scratch_bytes(const struct scorer *s)
 {
     size_t floats = on_line(s->n_dsps) + BATCH;
+    if (s->conjunctions != NULL)
+        floats += conjunction_rows_scratch(s->conjunctions);
     if (s->quantised == NULL)
         floats += s->stride + BATCH * s->stride;
     size_t bytes = SCRATCH_HEAD_BYTES + floats * sizeof(float);
@@ -322,7 +337,12 @@ const char *scorer_kernel_name(const struct scorer *s)
 
 struct scorer_memory scorer_memory(const struct scorer *s)
 {
-    return (struct scorer_memory){s->rows_bytes, s->layers_bytes, s->wides_bytes, scratch_bytes(s)};
+    return (struct scorer_memory){
+        .rows = s->rows_bytes,
+        .layers = s->layers_bytes,
+        .wide = s->wides_bytes,
+        .conjunctions = s->conjunctions != NULL ? conjunction_rows_bytes(s->conjunctions) : 0,
+        .scratch = scratch_bytes(s)};
 }
 
 /* ---- scoring ---- */
@@ -337,7 +357,10 @@ struct scorer_scratch *scorer_scratch_create(const struct scorer *s)
     scratch->n_dsps = s->n_dsps;
     scratch->wide = (float *)at;
     scratch->logit = scratch->wide + on_line(s->n_dsps);
-    scratch->base = scratch->logit + BATCH;
+    scratch->rates = scratch->logit + BATCH;
+    scratch->base = scratch->rates;
+    if (s->conjunctions != NULL)
+        scratch->base += conjunction_rows_scratch(s->conjunctions);
     scratch->h1 = scratch->base + s->stride;
     scratch->quantised = scratch->base; /* one or the other */
     return scratch;
@@ -427,6 +450,8 @@ void scorer_score(const struct scorer *s, struct scorer_scratch *scratch, const 
 {
     assert(scratch->stride == s->stride && scratch->n_dsps == s->n_dsps);
     request_base(s, scratch, slots, numeric);
+    if (s->conjunctions != NULL)
+        conjunction_rows_begin(s->conjunctions, scratch->rates, slots);
     for (uint32_t from = 0; from < n; from += BATCH) {
         uint32_t count = n - from < BATCH ? n - from : BATCH;
         for (uint32_t i = 0; i < count; i++) {
@@ -440,6 +465,9 @@ void scorer_score(const struct scorer *s, struct scorer_scratch *scratch, const 
                 activate(s, scratch->base, dsps[from + i], scratch->h1 + i * s->stride);
             s->kernel->layers(&s->layers, scratch->h1, s->stride, count, scratch->logit);
         }
+        for (uint32_t i = 0; s->conjunctions != NULL && i < count; i++)
+            scratch->logit[i] = conjunction_rows_join(s->conjunctions, scratch->rates,
+                                                      dsps[from + i], scratch->logit[i]);
         for (uint32_t i = 0; i < count; i++) {
             const float *bend = s->calibration[dsps[from + i]];
             p[from + i] = sigmoid_or_one(bend[0] * scratch->logit[i] + bend[1]);

@@ -149,6 +149,8 @@ static int init_network(struct trainer *t, const struct network_shape *shape, st
     if (t->network == NULL)
         return error_set(err, "training: no memory for the network");
     t->network->negative_rate = (float)rate;
+    if (t->o->linear)
+        memset(t->network->output_weight, 0, 2 * (size_t)shape->hidden2 * sizeof(float));
     double drawn_pairs = (double)c.n_bids + rate * (double)c.n_others;
     t->mean_weight = (c.bids + rate * c.others) / drawn_pairs;
     /* The first logit is the base rate of what will be drawn: no step is spent on finding it. */
@@ -256,7 +258,8 @@ static void train_epoch(struct trainer *t, uint32_t epoch)
         double share = (double)from / t->n_order;
         float scale = (float)(1 / (t->mean_weight * t->batch));
         float rate = learning_rate(t, epoch + share);
-        struct adam_rates rates = {rate, EMBEDDING_PACE * rate, WIDE_PACE * rate,
+        float of_layers = t->o->linear ? 0 : rate;
+        struct adam_rates rates = {of_layers, EMBEDDING_PACE * of_layers, WIDE_PACE * rate,
                                    t->o->weight_decay};
         struct pass_loss loss = pass_run(t->pass, t->network, t->train, t->order + from, n, scale,
                                          t->o->dropout, &t->random, t->gradient);

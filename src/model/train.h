@@ -39,7 +39,10 @@ struct train_options {
     uint32_t threads;
     void (*progress)(void *ctx,
                      const struct train_progress *p); /* may be NULL; a few times a second */
+    /* While conjunctions are fitted, likewise. */
+    void (*conjunction_progress)(void *ctx, uint32_t dsps_done, uint32_t dsps);
     void *progress_ctx;
+    bool linear; /* nothing but the wide tables moves, and the hidden layers stay silent */
     /* After each epoch, with its parameters; may be NULL. */
     void (*epoch_done)(void *ctx, uint32_t epoch, const struct network *n);
     void *epoch_done_ctx;

@@ -71,7 +71,7 @@ static int train_file(struct backtest *b, uint32_t step, struct trainset *set, c
     int64_t from_ms = (b->first_day + step) * DAY_MS;
     int64_t cut_ms = from_ms + b->o.train_days * DAY_MS, first_ms = INT64_MAX, last_ms = 0;
     struct trainset_options o = b->o.training;
-    struct train_report report;
+    struct trainset_report report;
     struct trainset *part = trainset_between(set, from_ms, cut_ms + DAY_MS);
     int status = -1;
     if (!trainset_span(part, &first_ms, &last_ms) || first_ms >= cut_ms || last_ms < cut_ms) {
@@ -80,6 +80,7 @@ static int train_file(struct backtest *b, uint32_t step, struct trainset *set, c
         goto done;
     }
     o.validation_share = ((double)(last_ms - cut_ms) + 0.5) / (double)(last_ms - first_ms);
+    o.baseline = false;
     progress->step = step;
     o.train.progress = show_training;
     o.train.progress_ctx = progress;

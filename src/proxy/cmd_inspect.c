@@ -66,10 +66,11 @@ static void print_memory(const struct predictor_info *i)
 {
     const struct scorer_memory *m = &i->memory;
     const double mb = 1 << 20;
-    printf("served by     kernel %s, %.1f MB: rows of layer 1 %.1f, layers %.1f, wide tables %.1f; "
-           "%.0f KB a thread\n",
-           i->kernel, (double)(m->rows + m->layers + m->wide) / mb, (double)m->rows / mb,
-           (double)m->layers / mb, (double)m->wide / mb, (double)m->scratch / 1024);
+    printf("served by     kernel %s, %.1f MB: rows of layer 1 %.1f, layers %.1f, wide tables %.1f, "
+           "conjunctions %.1f; %.0f KB a thread\n",
+           i->kernel, (double)(m->rows + m->layers + m->wide + m->conjunctions) / mb,
+           (double)m->rows / mb, (double)m->layers / mb, (double)m->wide / mb,
+           (double)m->conjunctions / mb, (double)m->scratch / 1024);
 }
 
 static void print_curves(const struct predictor *p)

@@ -19,6 +19,13 @@ static void show_training(void *ctx, const struct train_progress *p)
                       p->validation_nll, p->examples_per_second / 1000);
 }
 
+static void show_conjunctions(void *ctx, uint32_t done, uint32_t dsps)
+{
+    struct progress *progress = ctx;
+    if (progress_due(progress))
+        progress_show(progress, "conjunctions: %u of %u DSPs", done, dsps);
+}
+
 /* What the curves of the model that was just written allow at the target. */
 struct outlook {
     uint32_t dsps, unproven; /* of them: those that are sent every call */
@@ -50,8 +57,9 @@ static int look_ahead(const char *path, double recall, struct outlook *out, stru
 }
 
 static void print_report(const char *out, const struct train_input *n,
-                         const struct train_report *report, const struct outlook *o, double recall)
+                         const struct trainset_report *all, const struct outlook *o, double recall)
 {
+    const struct train_report *report = &all->train;
     double hours = (double)(n->last_ms - n->first_ms) / 3.6e6;
     printf("%s: learnt from %" PRIu64 " requests, %" PRIu64 " calls, %" PRIu64
            " bids in %u epochs, %.1f s "
@@ -68,6 +76,9 @@ static void print_report(const char *out, const struct train_input *n,
                "part of the time to prove a threshold",
                o->unproven, o->dsps);
     putchar('\n');
+    if (isfinite(all->withheld_linear))
+        printf("on the last part of the time, at exactly that recall: %.1f%%, a linear model %.1f%%\n",
+               100 * all->withheld, 100 * all->withheld_linear);
     if (hours < 23)
         printf("These captures cover %.1f hours: what bids at other hours is not known. A day is "
                "the least to filter by, some days are better.\n",
@@ -78,27 +89,32 @@ static int train(struct train_input *in, struct trainset_options *options, const
                  bool json)
 {
     struct error err = {""};
-    struct train_report report;
+    struct trainset_report report;
     struct outlook outlook;
     struct progress progress;
     progress_begin(&progress);
     options->train.progress = show_training;
+    options->train.conjunction_progress = show_conjunctions;
     options->train.progress_ctx = &progress;
     int failed = trainset_train(in->set, options, out, &report, &err);
     progress_end(&progress);
     if (failed || look_ahead(out, options->recall_target, &outlook, &err) != 0)
         return cli_fail("train", "%s", err.text);
+    char linear[32] = "null";
+    if (isfinite(report.withheld_linear))
+        snprintf(linear, sizeof(linear), "%.6f", report.withheld_linear);
     if (json)
         printf("{\"model\":\"%s\",\"requests\":%" PRIu64 ",\"calls\":%" PRIu64 ",\"bids\":%" PRIu64
                ",\"epochs\":%u,\"best_epoch\":%u,\"validation_nll\":%.6f,\"validation_auc\":%.6f,"
                "\"seconds\":%.3f,"
                "\"examples_per_second\":%.0f,\"recall_target\":%g,\"confidence\":%g,\"margin\":%g,"
-               "\"withheld\":%.6f,\"margin_costs\":%.6f,\"dsps\":%u,\"dsps_unproven\":%u}\n",
-               out, in->records - in->repeated, in->pairs, in->bids, report.epochs,
-               report.best_epoch, report.validation_nll, report.validation_auc, report.seconds,
-               report.examples_per_second, options->recall_target, options->confidence,
+               "\"withheld\":%.6f,\"margin_costs\":%.6f,\"dsps\":%u,\"dsps_unproven\":%u,"
+               "\"withheld_at_recall\":%.6f,\"withheld_at_recall_linear\":%s}\n",
+               out, in->records - in->repeated, in->pairs, in->bids, report.train.epochs,
+               report.train.best_epoch, report.train.validation_nll, report.train.validation_auc,
+               report.train.seconds, report.train.examples_per_second, options->recall_target, options->confidence,
                options->margin, outlook.withheld, outlook.margin_costs, outlook.dsps,
-               outlook.unproven);
+               outlook.unproven, report.withheld, linear);
     else
         print_report(out, in, &report, &outlook, options->recall_target);
     return 0;

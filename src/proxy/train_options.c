@@ -18,7 +18,8 @@ size_t train_options_rows(struct train_options_line *line, struct cli_option *ro
 {
     struct trainset_options o;
     trainset_options_default(&o);
-    *line = (struct train_options_line){.hidden = "256,64",
+    *line = (struct train_options_line){.hidden = "128,64",
+                                        .arch = "full",
                                         .recall = o.recall_target,
                                         .confidence = o.confidence,
                                         .margin = o.margin,
@@ -38,7 +39,12 @@ size_t train_options_rows(struct train_options_line *line, struct cli_option *ro
         {"confidence", CLI_NUMBER, &line->confidence, "C", CONFIDENCE_HELP, 0.5, 0.999, false},
         {"margin", CLI_NUMBER, &line->margin, "M", MARGIN_HELP, 0, 0.5, false},
         {"hidden", CLI_TEXT, &line->hidden, "H1,H2",
-         "sizes of the hidden layers (default 256,64; published: 1000,500)", 0, 0, false},
+         "sizes of the hidden layers (default 128,64; published: 1000,500)", 0, 0, false},
+        {"arch", CLI_TEXT, &line->arch, "full|mlp|linear",
+         "full (default): a gated network and conjunctions; mlp: the published\nnetwork; linear: a "
+         "logistic regression a DSP",
+         0, 0, false},
+        {"linear", CLI_FLAG, &line->linear, NULL, "the same as --arch linear", 0, 0, false},
         {"no-refit", CLI_FLAG, &line->no_refit, NULL,
          "keep the network that the curves were drawn from; otherwise it is\ntrained once more, on "
          "the validation slice too",
@@ -79,6 +85,17 @@ bool train_options_take(const struct train_options_line *line, const char *comma
                 command, line->hidden);
         return false;
     }
+    static const char *const archs[] = {
+        [ARCH_FULL] = "full", [ARCH_MLP] = "mlp", [ARCH_LINEAR] = "linear"};
+    size_t arch = 0, n_archs = sizeof(archs) / sizeof(archs[0]);
+    while (arch < n_archs && strcmp(archs[arch], line->arch) != 0)
+        arch++;
+    if (arch == n_archs) {
+        fprintf(stderr, "bidsieve %s: --arch takes full, mlp or linear, not %s\n", command,
+                line->arch);
+        return false;
+    }
+    out->arch = line->linear ? ARCH_LINEAR : (enum trainset_arch)arch;
     out->recall_target = line->recall;
     out->confidence = line->confidence;
     out->margin = line->margin;

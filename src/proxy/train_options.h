@@ -10,8 +10,8 @@ enum { TRAIN_OPTIONS_MAX = 24 };
 
 struct train_options_line { /* what the words of the command line were */
     struct cli_list capture;
-    const char *schema, *geo, *hidden;
-    bool no_refit;
+    const char *schema, *geo, *hidden, *arch;
+    bool no_refit, linear;
     double recall, confidence, margin, dropout, learning_rate, negative_rate;
     long seed, threads, epochs;
 };

@@ -1,0 +1,137 @@
+/* Factors are multiplied as they are, not added up as logarithms: the mean over several values needs
+ * no exponential then, and one logarithm a DSP is all that is left. */
+#include "model/conjunction_rows.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/table.h"
+
+enum { LINE_FLOATS = TABLE_LINE_BYTES / sizeof(float) };
+
+struct rows_feature {
+    const float *rows; /* [values][stride], NULL = all 1 */
+    uint32_t values, slots;
+};
+
+struct conjunction_rows {
+    const struct kernel *kernel;
+    uint32_t n_features; /* the DSP left out */
+    size_t stride;       /* n_units on whole lines */
+    size_t bytes;
+    float *block;      /* all rows, then the rates */
+    const float *rate; /* [stride] */
+    uint32_t *first;   /* [n_dsps + 1] */
+    struct rows_feature features[];
+};
+
+static size_t rows_of(const struct conjunctions *c)
+{
+    size_t n = 1;
+    for (uint32_t f = 0; f < c->n_features; f++)
+        n += c->factor[f] != NULL ? c->values[f] : 0;
+    return n;
+}
+
+struct conjunction_rows *conjunction_rows_create(const struct conjunctions *c,
+                                                 const struct network_shape *shape,
+                                                 const struct kernel *k)
+{
+    struct conjunction_rows *r = calloc(1, sizeof(*r) + c->n_features * sizeof(r->features[0]));
+    if (r == NULL)
+        return NULL;
+    r->kernel = k;
+    r->stride = ((size_t)c->n_units + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
+    r->bytes = rows_of(c) * r->stride * sizeof(float);
+    r->block = table_alloc(r->bytes);
+    r->first = malloc(((size_t)c->n_dsps + 1) * sizeof(*r->first));
+    if (r->block == NULL || r->first == NULL) {
+        conjunction_rows_destroy(r);
+        return NULL;
+    }
+    memcpy(r->first, c->first, ((size_t)c->n_dsps + 1) * sizeof(*r->first));
+    float *at = r->block;
+    for (uint32_t f = 0; f < c->n_features; f++) {
+        if (f == shape->dsp_feature)
+            continue;
+        struct rows_feature *to = &r->features[r->n_features++];
+        *to = (struct rows_feature){NULL, c->values[f], shape->features[f].slots};
+        if (c->factor[f] == NULL)
+            continue;
+        to->rows = at;
+        for (uint32_t v = 0; v < c->values[f]; v++, at += r->stride)
+            memcpy(at, c->factor[f] + (size_t)v * c->n_units, c->n_units * sizeof(float));
+    }
+    memcpy(at, c->rate, c->n_units * sizeof(float));
+    r->rate = at;
+    return r;
+}
+
+void conjunction_rows_destroy(struct conjunction_rows *r)
+{
+    if (r == NULL)
+        return;
+    free(r->block);
+    free(r->first);
+    free(r);
+}
+
+size_t conjunction_rows_bytes(const struct conjunction_rows *r)
+{
+    return r->bytes;
+}
+
+size_t conjunction_rows_scratch(const struct conjunction_rows *r)
+{
+    return 2 * r->stride;
+}
+
+static const float *row_of(const struct conjunction_rows *r, const struct rows_feature *f,
+                           uint32_t slot)
+{
+    return f->rows + (size_t)(slot < f->values ? slot : VALUE_UNKNOWN) * r->stride;
+}
+
+void conjunction_rows_begin(const struct conjunction_rows *r, float *scratch, const uint32_t *slots)
+{
+    float *mean = scratch + r->stride;
+    const uint32_t *ahead = slots;
+    for (uint32_t f = 0; f < r->n_features; ahead += r->features[f++].slots)
+        if (r->features[f].rows != NULL)
+            table_prefetch(row_of(r, &r->features[f], *ahead), r->stride * sizeof(float));
+    memcpy(scratch, r->rate, r->stride * sizeof(float));
+    for (uint32_t f = 0; f < r->n_features; slots += r->features[f++].slots) {
+        const struct rows_feature *x = &r->features[f];
+        if (x->rows == NULL)
+            continue;
+        uint32_t n = 0, last = 0;
+        for (uint32_t k = 0; k < x->slots; k++)
+            if (slots[k] != SLOT_EMPTY) {
+                last = slots[k];
+                n++;
+            }
+        if (n <= 1) {
+            r->kernel->multiply(scratch, row_of(r, x, last), r->stride);
+            continue;
+        }
+        memset(mean, 0, r->stride * sizeof(float));
+        for (uint32_t k = 0; k < x->slots; k++)
+            if (slots[k] != SLOT_EMPTY)
+                r->kernel->add_scaled(mean, row_of(r, x, slots[k]), 1.0f / (float)n, r->stride);
+        r->kernel->multiply(scratch, mean, r->stride);
+    }
+}
+
+float conjunction_rows_join(const struct conjunction_rows *r, const float *scratch, uint32_t dsp,
+                            float logit)
+{
+    uint32_t from = r->first[dsp], to = r->first[dsp + 1];
+    float rate = 0;
+    if (from == to)
+        return logit;
+    for (uint32_t u = from; u < to; u++)
+        rate += scratch[u];
+    rate = fminf(fmaxf(rate, 1e-9f), 20);
+    return (logit + logf(expm1f(rate))) / 2;
+}
