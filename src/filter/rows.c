@@ -248,6 +248,7 @@ static int metadata_to_json(const struct rows *r, json_t *out, struct error *err
         goto done;
     memcpy(m->mean, e->mean, numbers * sizeof(double));
     memcpy(m->std, e->std, numbers * sizeof(double));
+    encoder_settle_dims(e, interner_count(r->dsps), m->schema);
     for (uint32_t d = 0; d < interner_count(r->dsps); d++)
         if (interner_add(m->dsps, interner_text(r->dsps, d)) == INTERNER_NONE)
             goto done;
