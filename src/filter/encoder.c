@@ -19,7 +19,9 @@ struct encoder *encoder_create(const struct schema *s)
     e->mean = calloc(s->n_numbers + 1, sizeof(*e->mean));
     e->std = calloc(s->n_numbers + 1, sizeof(*e->std));
     e->of_slot = calloc(s->n_slots + 1, sizeof(*e->of_slot));
-    if (e->vocabularies == NULL || e->of_slot == NULL || e->mean == NULL || e->std == NULL)
+    e->empty_row = calloc(s->n_slots + 1, sizeof(*e->empty_row));
+    if (e->vocabularies == NULL || e->of_slot == NULL || e->empty_row == NULL || e->mean == NULL ||
+        e->std == NULL)
         goto fail;
     for (uint32_t i = 0; i < s->n_numbers; i++)
         e->std[i] = 1;
@@ -28,8 +30,10 @@ struct encoder *encoder_create(const struct schema *s)
             (e->vocabularies[i] = interner_create()) == NULL)
             goto fail;
     for (uint32_t i = 0; i < s->n_features; i++)
-        for (uint32_t k = 0; k < s->features[i].slots; k++)
+        for (uint32_t k = 0; k < s->features[i].slots; k++) {
             e->of_slot[s->features[i].at + k] = e->vocabularies[i];
+            e->empty_row[s->features[i].at + k] = k == 0 ? VALUE_MISSING : SLOT_EMPTY;
+        }
     return e;
 fail:
     encoder_destroy(e);
@@ -44,6 +48,7 @@ void encoder_destroy(struct encoder *e)
         interner_destroy(e->vocabularies[i]);
     free(e->vocabularies);
     free(e->of_slot);
+    free(e->empty_row);
     free(e->mean);
     free(e->std);
     free(e);
@@ -79,15 +84,11 @@ static uint32_t hashed_row(const struct schema_feature *f, struct bytes text)
     return VALUE_FIRST + (uint32_t)(hash_bytes(text, 0) & mask);
 }
 
-/* number: of the text in the feature's vocabulary. */
-static uint32_t row_of(const struct encoder *e, uint32_t feature, struct bytes text,
-                       uint32_t number)
+/* A text that is not empty and not in the vocabulary. */
+static uint32_t unknown_row(const struct encoder *e, uint32_t feature, struct bytes text)
 {
     const struct schema_feature *f = &e->schema->features[feature];
-    if (number != INTERNER_NONE)
-        return VALUE_FIRST + number;
-    if (text.len == 0)
-        return VALUE_MISSING;
+    uint32_t number = INTERNER_NONE;
     if (f->hash_bits > 0)
         return hashed_row(f, text);
     while (f->backoff && number == INTERNER_NONE &&
@@ -99,8 +100,10 @@ static uint32_t row_of(const struct encoder *e, uint32_t feature, struct bytes t
 uint32_t encoder_row(const struct encoder *e, uint32_t feature, struct bytes text)
 {
     const struct interner *vocabulary = e->vocabularies[feature];
-    bool ask = vocabulary != NULL && text.len > 0;
-    return row_of(e, feature, text, ask ? interner_find(vocabulary, text) : INTERNER_NONE);
+    if (text.len == 0)
+        return VALUE_MISSING;
+    uint32_t number = vocabulary != NULL ? interner_find(vocabulary, text) : INTERNER_NONE;
+    return number != INTERNER_NONE ? VALUE_FIRST + number : unknown_row(e, feature, text);
 }
 
 void encoder_number(const struct encoder *e, uint32_t number, double in, float *value,
@@ -120,11 +123,10 @@ void encoder_encode(const struct encoder *e, const struct raw_features *raw, uin
     interner_find_each(e->of_slot, raw->texts, s->n_slots, slots);
     for (uint32_t i = 0; i < s->n_features; i++) {
         const struct schema_feature *f = &s->features[i];
-        for (uint32_t k = 0; k < f->slots; k++) {
-            struct bytes text = raw->texts[f->at + k];
-            uint32_t *slot = &slots[f->at + k];
-            *slot = text.len == 0 && k > 0 ? SLOT_EMPTY : row_of(e, i, text, *slot);
-        }
+        for (uint32_t at = f->at; at < f->at + f->slots; at++)
+            slots[at] = slots[at] != INTERNER_NONE ? VALUE_FIRST + slots[at]
+                        : raw->texts[at].len == 0  ? e->empty_row[at]
+                                                   : unknown_row(e, i, raw->texts[at]);
     }
     for (uint32_t i = 0; i < s->n_numbers; i++)
         encoder_number(e, i, raw->numbers[i], &numeric[i], &numeric[s->n_numbers + i]);

@@ -17,6 +17,7 @@ struct encoder {
     struct interner **vocabularies;  /* [n_features]; text n has row VALUE_FIRST + n; NULL for the
                                         DSP, numbers and hashed features */
     const struct interner **of_slot; /* [n_slots] its feature's vocabulary */
+    uint32_t *empty_row;             /* [n_slots] of an empty text */
     double *mean, *std;              /* [n_numbers] */
 };
 

@@ -24,6 +24,11 @@ void golden_dispose(struct golden *g);
 size_t golden_tensors(const struct golden *g, const struct network_shape *shape,
                       struct tensor out[GOLDEN_TENSORS_MAX]);
 
+/* Whether `fast`, which is rounded, says what `exact` says, within the bound of serving; the golden
+ * inputs have been checked with `exact`. false when the file has none. */
+bool golden_near(const struct safetensors *f, const struct scorer *exact, const struct scorer *fast,
+                 const struct network_shape *shape);
+
 /* 0 also when the file has none. */
 int golden_check(const struct safetensors *f, const struct scorer *s,
                  const struct network_shape *shape, const char *path, struct error *err);

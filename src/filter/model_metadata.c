@@ -12,8 +12,9 @@
 #define FORMAT "bidsieve-1"
 
 /* What the checksum covers, in this order. */
-static const char *const KEYS[] = {"format", "schema",   "dsps",    "negative_rate",
-                                   "curves", "training", "metrics", "tool"};
+static const char *const KEYS[] = {"format",        "schema",         "dsps",
+                                   "negative_rate", "activation_top", "curves",
+                                   "training",      "metrics",        "tool"};
 enum { KEYS_N = sizeof(KEYS) / sizeof(KEYS[0]) };
 _Static_assert(KEYS_N + 1 == MODEL_METADATA_ENTRIES, "the keys and their checksum");
 
@@ -174,13 +175,15 @@ static struct bytes metrics_text(const struct model_metadata *m)
 int model_metadata_write(const struct model_metadata *m,
                          struct safetensors_entry entries[MODEL_METADATA_ENTRIES])
 {
-    char rate[32];
+    char rate[32], top[32];
     snprintf(rate, sizeof(rate), "%.9g", (double)m->negative_rate);
+    snprintf(top, sizeof(top), "%.9g", (double)m->activation_top);
     const struct bytes values[KEYS_N] = {
         bytes_of(strdup(FORMAT)),
         dump(encoded_schema_to_json(m), DOUBLE_DIGITS),
         dump(dsps_to_json(m), FLOAT_DIGITS),
         bytes_of(strdup(rate)),
+        bytes_of(strdup(top)),
         dump(curves_to_json(m), FLOAT_DIGITS),
         dump(training_to_json(&m->training), DOUBLE_DIGITS),
         metrics_text(m),
@@ -255,8 +258,11 @@ static int check_checksum(const struct safetensors *f, const char *path, struct 
     if (written.base == NULL)
         return 0;
     uint64_t hash = 0;
-    for (size_t i = 0; i < KEYS_N; i++)
-        hash = hash_of_value(safetensors_metadata(f, KEYS[i]), hash);
+    for (size_t i = 0; i < KEYS_N; i++) {
+        struct bytes value = safetensors_metadata(f, KEYS[i]);
+        if (value.base != NULL || strcmp(KEYS[i], "activation_top") != 0) /* older files: without */
+            hash = hash_of_value(value, hash);
+    }
     char expected[17];
     snprintf(expected, sizeof(expected), "%016" PRIx64, hash);
     if (!bytes_is(written, expected))
@@ -445,6 +451,22 @@ static int read_negative_rate(struct model_metadata *m, const struct safetensors
     return 0;
 }
 
+static int read_activation_top(struct model_metadata *m, const struct safetensors *f,
+                               const char *path, struct error *err)
+{
+    struct bytes text = safetensors_metadata(f, "activation_top");
+    if (text.base == NULL)
+        return 0;
+    json_t *value = load(text, path, "activation_top", err);
+    if (value == NULL)
+        return -1;
+    m->activation_top = json_is_number(value) ? (float)json_number_value(value) : NAN;
+    json_decref(value);
+    if (!(m->activation_top >= 0 && isfinite(m->activation_top)))
+        return error_set(err, "%s: activation_top: must be a number from 0", path);
+    return 0;
+}
+
 static int read_training(struct model_metadata *m, const struct safetensors *f, const char *path,
                          struct error *err)
 {
@@ -498,7 +520,8 @@ struct model_metadata *model_metadata_read(const struct safetensors *f, const ch
     }
     if (check_checksum(f, path, err) != 0 || read_schema(m, f, path, err) != 0 ||
         read_dsps(m, f, path, err) != 0 || read_negative_rate(m, f, path, err) != 0 ||
-        read_curves(m, f, path, err) != 0 || read_training(m, f, path, err) != 0)
+        read_activation_top(m, f, path, err) != 0 || read_curves(m, f, path, err) != 0 ||
+        read_training(m, f, path, err) != 0)
         goto fail;
     return m;
 fail:

@@ -5,6 +5,8 @@
  *   schema             the schema file's JSON; a number has "mean" and "std" too
  *   dsps               ["alpha", ...] in the order of the DSP embedding's rows
  *   negative_rate      share of the negatives that training kept
+ *   activation_top     what a unit of the first hidden layer rarely exceeds: the scale of the
+ *                      whole numbers that serve the model where they are faster; absent: floats
  *   curves             {"alpha": {pairs, bids, bid_rate, auc, nll, calibration,
  *                                 points: [[threshold, recall, low, high, withheld], ...],
  *                                 value: {likewise, with bids weighed by price}}}
@@ -41,6 +43,7 @@ struct model_metadata {
     double *mean, *std;    /* [schema's numbers] owned */
     struct interner *dsps; /* owned */
     float negative_rate;
+    float activation_top;         /* 0 unknown */
     struct recall_curve **curves;       /* [dsps] owned; NULL = none */
     struct recall_curve **value_curves; /* likewise */
     struct model_training training;
@@ -52,7 +55,7 @@ void model_metadata_destroy(struct model_metadata *m);
 struct model_metadata *model_metadata_read(const struct safetensors *f, const char *path,
                                            struct error *err);
 
-enum { MODEL_METADATA_ENTRIES = 9 };
+enum { MODEL_METADATA_ENTRIES = 10 };
 /* Fills entries; each value is to be freed (model_metadata_free_entries). -1: no memory. */
 int model_metadata_write(const struct model_metadata *m,
                          struct safetensors_entry entries[MODEL_METADATA_ENTRIES]);

@@ -4,6 +4,7 @@
 #include "filter/predictor.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +73,22 @@ static int width_of(const struct safetensors *f, const char *name, uint32_t *out
     return 0;
 }
 
+/* The model is what it says, in floats; where whole numbers are faster and say the same, they
+ * serve.
+ */
+static void take_fast(struct predictor *p, const struct safetensors *f, const struct network *n)
+{
+    struct scorer *fast = scorer_create_fast(n, NULL);
+    if (fast == NULL)
+        return;
+    struct scorer *other = p->scorer;
+    if (golden_near(f, p->scorer, fast, &p->shape))
+        p->scorer = fast;
+    else
+        other = fast;
+    scorer_destroy(other);
+}
+
 static int read_network(struct predictor *p, const struct safetensors *f, const char *path,
                         struct error *err)
 {
@@ -86,12 +103,15 @@ static int read_network(struct predictor *p, const struct safetensors *f, const 
     if (n == NULL)
         return error_set(err, "%s: %.700s", path, why.text);
     n->negative_rate = p->metadata->negative_rate;
+    n->activation_top = p->metadata->activation_top;
     int status = 0;
     for (size_t i = 0; status == 0 && i < n->block_floats; i++)
         if (!isfinite(n->block[i]))
             status = error_set(err, "%s: a weight is not a finite number", path);
     if (status == 0 && (p->scorer = scorer_create(n, &why)) == NULL)
         status = error_set(err, "%s: %.700s", path, why.text);
+    if (status == 0 && (status = golden_check(f, p->scorer, &p->shape, path, err)) == 0)
+        take_fast(p, f, n);
     network_destroy(n);
     return status;
 }
@@ -136,6 +156,7 @@ static void set_info(struct predictor *p, uint64_t checksum)
         .negative_rate = p->metadata->negative_rate,
         .n_dsps = p->shape.n_dsps,
         .kernel = scorer_kernel_name(p->scorer),
+        .memory = scorer_memory(p->scorer),
         .shape = &p->shape,
     };
 }
@@ -167,8 +188,7 @@ struct predictor *predictor_load(const char *path, struct error *err)
     }
     if (check_checksum(f, path, err) != 0 ||
         (p->metadata = model_metadata_read(f, path, err)) == NULL ||
-        read_vocabularies(p, f, path, err) != 0 || read_network(p, f, path, err) != 0 ||
-        golden_check(f, p->scorer, &p->shape, path, err) != 0)
+        read_vocabularies(p, f, path, err) != 0 || read_network(p, f, path, err) != 0)
         goto fail;
     p->description = model_metadata_describe(f);
     if (p->description == NULL || read_names(p) != 0) {
@@ -292,7 +312,16 @@ const struct encoder *predictor_encoder(const struct predictor *p)
 
 char *predictor_describe(const struct predictor *p)
 {
-    return strdup(p->description);
+    const struct scorer_memory *m = &p->info.memory;
+    json_t *all = json_loads(p->description, 0, NULL);
+    json_t *served = json_pack("{s:s,s:{s:I,s:I,s:I,s:I}}", "kernel", p->info.kernel, "bytes",
+                               "rows", (json_int_t)m->rows, "layers", (json_int_t)m->layers, "wide",
+                               (json_int_t)m->wide, "scratch", (json_int_t)m->scratch);
+    char *out = NULL;
+    if (all != NULL && json_object_set_new(all, "served", served) == 0)
+        out = json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    json_decref(all);
+    return out;
 }
 
 /* ---- scoring ---- */

@@ -27,7 +27,8 @@ struct predictor_info {
     uint64_t train_pairs, train_bids, validation_pairs, validation_bids;
     float negative_rate;
     uint32_t n_dsps;
-    const char *kernel;
+    const char *kernel; /* that serves it here */
+    struct scorer_memory memory;
     const struct network_shape *shape;
 };
 const struct predictor_info *predictor_info(const struct predictor *p);
@@ -60,7 +61,8 @@ const char *predictor_feature_source(const struct predictor *p, const char *feat
 /* Its vocabularies and normalisation; lives as long as the model. */
 const struct encoder *predictor_encoder(const struct predictor *p);
 
-/* The whole __metadata__ as one JSON object, for `inspect`; caller frees. */
+/* The whole __metadata__ as one JSON object, for `inspect`, with what serves it here: "served":
+ * {"kernel", "bytes": {rows, layers, wide, scratch}}; caller frees. */
 char *predictor_describe(const struct predictor *p);
 
 /* What the model is given for a request, a feature each, the DSP left out: for people, not for

@@ -10,7 +10,7 @@ static size_t append(char *text, size_t len, struct bytes level)
 {
     level = text_bounded(level);
     text[len] = '/';
-    text_lower_copy(text + len + 1, level);
+    bytes_lower(text + len + 1, level);
     return len + 1 + level.len;
 }
 

@@ -25,45 +25,13 @@ static inline struct bytes text_bounded(struct bytes b)
     return (struct bytes){b.base, b.len < TEXT_BYTES_MAX ? b.len : TEXT_BYTES_MAX};
 }
 
-/* Eight characters at once: those between A and Z get bit 5. */
-static inline uint64_t text_lower_word(uint64_t w)
-{
-    const uint64_t each = UINT64_C(0x0101010101010101), high = each * 0x80;
-    uint64_t seven = w & ~high;
-    uint64_t from_a = seven + each * (0x80 - 'A'), above_z = seven + each * (0x7f - 'Z');
-    return w | ((~w & high & (from_a ^ above_z)) >> 2);
-}
-
-static inline void text_lower_copy(char *to, struct bytes b)
-{
-    uint64_t word;
-    size_t i = 0;
-    for (; i + 8 <= b.len; i += 8) {
-        memcpy(&word, b.base + i, 8);
-        word = text_lower_word(word);
-        memcpy(to + i, &word, 8);
-    }
-    if (i == b.len)
-        return;
-    if (b.len >= 8) {
-        memcpy(&word, b.base + b.len - 8, 8);
-        word = text_lower_word(word);
-        memcpy(to + b.len - 8, &word, 8);
-        return;
-    }
-    for (; i < b.len; i++) {
-        char c = b.base[i];
-        to[i] = (char)(c + ((c >= 'A' && c <= 'Z') << 5));
-    }
-}
-
 static inline struct bytes text_lower(const struct source_input *in, struct bytes b)
 {
     b = text_bounded(b);
     if (b.len == 0)
         return b;
     char *copy = arena_alloc(in->arena, b.len);
-    text_lower_copy(copy, b);
+    bytes_lower(copy, b);
     return (struct bytes){copy, b.len};
 }
 

@@ -642,6 +642,7 @@ static int finish(struct trainset *t, const struct trained *judged, const struct
     scorer = scorer_create(final->network, err);
     if (scorer == NULL)
         goto done;
+    m->activation_top = scorer_activation_top(scorer, seen->slots, seen->numeric, seen->n_requests);
     if (golden_create(&golden, scorer, &final->shape, seen->slots, seen->numeric,
                       seen->n_requests) != 0) {
         error_set(err, "training: out of memory");

@@ -194,20 +194,19 @@ struct needle {
 };
 
 struct user_agent_rules {
-    uint64_t begins[(1 << BUCKETS_LOG2) / 64]; /* a bit a bucket: has it a needle? */
-    uint8_t bucket[1 << BUCKETS_LOG2];         /* its first needle; 0: none */
+    uint8_t bucket[1 << BUCKETS_LOG2]; /* its first needle; 0: none */
     struct needle needles[NEEDLES_MAX + 1];
 };
 
-static uint32_t bucket_of(uint32_t three_bytes)
+/* Of the first three of these bytes: the factor shifts the fourth out. */
+static inline uint32_t bucket_of(const char bytes[4])
 {
-    return three_bytes * UINT32_C(0x9e3779b1) >> (32 - BUCKETS_LOG2);
-}
-
-/* The text's next three bytes, when those before it are known: the newest stands highest. */
-static uint32_t shifted_in(uint32_t three_bytes, char c)
-{
-    return three_bytes >> 8 | (uint32_t)(unsigned char)c << 16;
+    uint32_t word;
+    memcpy(&word, bytes, sizeof(word));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    word >>= 8;
+#endif
+    return word * (UINT32_C(0x9e3779) << 8) >> (32 - BUCKETS_LOG2);
 }
 
 struct user_agent_rules *user_agent_rules_create(void)
@@ -220,12 +219,10 @@ struct user_agent_rules *user_agent_rules_create(void)
         for (uint8_t i = 0; i < COUNTS[t]; i++) {
             struct bytes text = RULES[t][i].needle;
             assert(text.len >= 3 && n < NEEDLES_MAX);
-            uint32_t begin =
-                shifted_in(shifted_in(shifted_in(0, text.base[0]), text.base[1]), text.base[2]);
+            const char begin[4] = {text.base[0], text.base[1], text.base[2], 0};
             uint8_t *first = &rules->bucket[bucket_of(begin)];
             rules->needles[++n] = (struct needle){text, (uint8_t)t, i, *first};
             *first = n;
-            rules->begins[bucket_of(begin) / 64] |= UINT64_C(1) << bucket_of(begin) % 64;
         }
     return rules;
 }
@@ -235,23 +232,33 @@ void user_agent_rules_destroy(struct user_agent_rules *rules)
     free(rules);
 }
 
+/* Those of a bucket that stand at `at`, with `left` bytes from there. */
+static __attribute__((noinline)) void note_needles(const struct user_agent_rules *rules, uint8_t k,
+                                                   const char *at, size_t left,
+                                                   uint8_t rank[TABLES])
+{
+    for (; k != 0; k = rules->needles[k].next) {
+        const struct needle *needle = &rules->needles[k];
+        if (needle->rank < rank[needle->table] && needle->text.len <= left &&
+            memcmp(at, needle->text.base, needle->text.len) == 0)
+            rank[needle->table] = needle->rank;
+    }
+}
+
 /* rank[]: of each table the highest rule found, or its count. */
 static void find_all(const struct user_agent_rules *rules, struct bytes text, uint8_t rank[TABLES])
 {
-    uint32_t three = 0;
+    const char *at = text.base, *end = text.base + text.len;
     memcpy(rank, COUNTS, TABLES);
-    for (size_t i = 0; i < text.len; i++) {
-        three = shifted_in(three, text.base[i]);
-        uint32_t bucket = bucket_of(three);
-        if ((rules->begins[bucket / 64] >> bucket % 64 & 1) == 0 || i < 2)
-            continue;
-        for (uint8_t k = rules->bucket[bucket]; k != 0; k = rules->needles[k].next) {
-            const struct needle *needle = &rules->needles[k];
-            if (needle->rank < rank[needle->table] && needle->text.len <= text.len - (i - 2) &&
-                memcmp(text.base + i - 2, needle->text.base, needle->text.len) == 0)
-                rank[needle->table] = needle->rank;
-        }
+    if (text.len < 3)
+        return;
+    for (; end - at > 3; at++) {
+        uint8_t k = rules->bucket[bucket_of(at)];
+        if (__builtin_expect(k != 0, 0))
+            note_needles(rules, k, at, (size_t)(end - at), rank);
     }
+    const char last[4] = {at[0], at[1], at[2], 0};
+    note_needles(rules, rules->bucket[bucket_of(last)], at, 3, rank);
 }
 
 void user_agent_read(const struct user_agent_rules *rules, struct bytes ua, struct user_agent *out)

@@ -70,4 +70,7 @@ bool kernel_agrees(const struct kernel *k);
 /* The fastest variant that this machine can run and that agrees with plain C. */
 const struct kernel *kernel_choose(void);
 
+/* For kernel_override: from now on this one is chosen. */
+void kernel_force(const struct kernel *k);
+
 #endif

@@ -147,18 +147,37 @@ static inline __attribute__((always_inline)) void panel_rows(const struct kernel
     }
 }
 
+/* Rows in blocks as even as can be: 16 are 6, 5 and 5, since a block of 2 or 3 has too few sums to
+ * hide the latency. */
 static void avx2_layers(const struct kernel_layers *l, const float *restrict h1, size_t stride,
                         size_t n, float *restrict logit)
 {
-    for (uint32_t panel = 0; panel < l->panels; panel++) {
-        size_t i = 0;
-        for (; i + ROWS <= n; i += ROWS)
-            panel_rows(l, panel, h1 + i * stride, stride, ROWS, logit + i);
-        for (; i + 2 <= n; i += 2)
-            panel_rows(l, panel, h1 + i * stride, stride, 2, logit + i);
-        for (; i < n; i++)
-            panel_rows(l, panel, h1 + i * stride, stride, 1, logit + i);
-    }
+    for (uint32_t panel = 0; panel < l->panels; panel++)
+        for (size_t i = 0, blocks = (n + ROWS - 1) / ROWS; blocks > 0; blocks--) {
+            size_t rows = (n - i + blocks - 1) / blocks;
+            const float *from = h1 + i * stride;
+            float *to = logit + i;
+            switch (rows) {
+            case 6:
+                panel_rows(l, panel, from, stride, 6, to);
+                break;
+            case 5:
+                panel_rows(l, panel, from, stride, 5, to);
+                break;
+            case 4:
+                panel_rows(l, panel, from, stride, 4, to);
+                break;
+            case 3:
+                panel_rows(l, panel, from, stride, 3, to);
+                break;
+            case 2:
+                panel_rows(l, panel, from, stride, 2, to);
+                break;
+            default:
+                panel_rows(l, panel, from, stride, 1, to);
+            }
+            i += rows;
+        }
 }
 
 const struct kernel kernel_avx2 = {

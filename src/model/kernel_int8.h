@@ -76,7 +76,12 @@ size_t kernel_int8_available(const struct kernel_int8 *out[KERNEL_INT8_MAX]);
 /* Whether `k` returns the bits of plain C on a fixed random input. */
 bool kernel_int8_agrees(const struct kernel_int8 *k);
 
-/* The fastest variant that this machine can run and that agrees with plain C; plain C if none. */
+/* The fastest variant that this machine can run and that agrees with plain C; plain C if none. NULL
+ * where kernel_override chose floats. */
 const struct kernel_int8 *kernel_int8_choose(void);
+
+/* For kernel_override: from now on this one is chosen; NULL: none is. */
+void kernel_int8_force(const struct kernel_int8 *k);
+bool kernel_int8_forced(void);
 
 #endif

@@ -85,6 +85,7 @@ struct network {
     float negative_rate;                /* share of negatives that training kept, in (0, 1] */
     float (*calibration)[2]; /* [n_dsps] slope (above 0) and intercept, {1, 0} at first; not of the
                                 block, since no gradient moves it */
+    float activation_top; /* what h1 rarely exceeds, see scorer_activation_top; 0 = not known */
 };
 
 struct network *network_create(const struct network_shape *shape,
@@ -100,7 +101,26 @@ void network_destroy(struct network *n);
 struct scorer;
 struct scorer *scorer_create(const struct network *n, struct error *err);
 void scorer_destroy(struct scorer *s);
-const char *scorer_kernel_name(const struct scorer *s); /* "c", later "avx512", ... */
+const char *scorer_kernel_name(const struct scorer *s); /* "c", "avx2", "int8-vnni", ... */
+
+/* The same in whole numbers, see model/quantised.h: p differs from scorer_create's by some 1e-4.
+ * NULL, with the reason, where they do not serve this network, or would not be faster. */
+struct scorer *scorer_create_fast(const struct network *n, struct error *err);
+
+/* What h1 exceeds once in 100,000 values, over all DSPs of these requests (some thousands of them,
+ * evenly spread), scored by a scorer of floats: what activation_top is set to. 0 when there are no
+ * requests, or no memory. */
+float scorer_activation_top(const struct scorer *s, const uint32_t *slots, const float *numeric,
+                            uint32_t n_requests);
+
+/* Bytes. */
+struct scorer_memory {
+    size_t rows;    /* layer 1: values, DSPs, gates */
+    size_t layers;  /* layer 2 and the output */
+    size_t wide;    /* tables of a weight per value and DSP */
+    size_t scratch; /* of each thread */
+};
+struct scorer_memory scorer_memory(const struct scorer *s);
 
 /* Per thread; belongs to the scorer that made it. */
 struct scorer_scratch;

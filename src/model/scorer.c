@@ -14,9 +14,11 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-enum { LINE_FLOATS = 16, HUGE_PAGE_BYTES = 2 << 20 };
+#include "model/quantised.h"
+#include "model/table.h"
+
+enum { LINE_FLOATS = 16 };
 
 struct scorer_feature {
     uint32_t values, slots;
@@ -38,20 +40,26 @@ struct scorer {
     struct kernel_layers layers;
     float logit_base;        /* output bias and log(negative_rate) */
     float (*calibration)[2]; /* [n_dsps] slope, intercept */
+    size_t rows_bytes, wides_bytes, layers_bytes;
+    struct quantised *quantised; /* NULL: floats; else instead of rows, gates and layers */
 };
 
 struct scorer_scratch {
     size_t stride;
     uint32_t n_dsps;
-    float *base;  /* [stride] layer 1 of the request, without the DSP */
-    float *wide;  /* [n_dsps] */
-    float *h1;    /* [BATCH][stride] */
-    float *logit; /* [BATCH] */
+    float *base;     /* [stride] layer 1 of the request, without the DSP */
+    float *wide;     /* [n_dsps] */
+    float *h1;       /* [BATCH][stride] */
+    float *logit;    /* [BATCH] */
+    void *quantised; /* what whole numbers need, in the place of base and h1 */
 };
 
 /* DSPs scored at a time: enough for the kernel's blocks, few enough that h1 stays in the L1 cache
  * at 128 and in the L2 at 1000. */
-enum { BATCH = 64 };
+enum { BATCH = QUANTISED_BATCH };
+
+enum { SCRATCH_HEAD_BYTES = 64 };
+_Static_assert(sizeof(struct scorer_scratch) <= SCRATCH_HEAD_BYTES, "what follows is on a line");
 
 static size_t on_line(size_t floats)
 {
@@ -60,17 +68,7 @@ static size_t on_line(size_t floats)
 
 static float *alloc_floats(size_t floats)
 {
-    size_t bytes = on_line(floats) * sizeof(float);
-    bool huge = bytes >= HUGE_PAGE_BYTES;
-    size_t alignment = huge ? HUGE_PAGE_BYTES : LINE_FLOATS * sizeof(float);
-    bytes = (bytes + alignment - 1) / alignment * alignment;
-    float *p = aligned_alloc(alignment, bytes);
-    if (p == NULL)
-        return NULL;
-    if (huge)
-        (void)madvise(p, bytes, MADV_HUGEPAGE); /* a wish; nothing depends on it */
-    memset(p, 0, bytes);
-    return p;
+    return table_alloc(floats * sizeof(float));
 }
 
 /* ---- folding ---- */
@@ -105,6 +103,7 @@ static int fold_layer1(struct scorer *s, const struct network *n)
         n_rows += shape->features[f].values;
     float *columns = transpose_hidden1(n, s->stride);
     s->rows = alloc_floats(n_rows * s->stride);
+    s->rows_bytes = n_rows * s->stride * sizeof(float);
     if (columns == NULL || s->rows == NULL) {
         free(columns);
         return -1;
@@ -138,6 +137,7 @@ static int fold_gate(struct scorer *s, const struct network *n)
     s->gates = alloc_floats(s->n_dsps * s->stride);
     if (s->gates == NULL)
         return -1;
+    s->rows_bytes += s->n_dsps * s->stride * sizeof(float);
     for (uint32_t d = 0; d < s->n_dsps; d++)
         memcpy(s->gates + d * s->stride, n->gate + (size_t)d * s->hidden1,
                s->hidden1 * sizeof(float));
@@ -154,6 +154,7 @@ static int fold_wide(struct scorer *s, const struct network *n)
     if (floats == 0)
         return 0;
     s->wides = alloc_floats(floats);
+    s->wides_bytes = floats * sizeof(float);
     if (s->wides == NULL)
         return -1;
     float *at = s->wides;
@@ -178,6 +179,7 @@ static int fold_layers(struct scorer *s, const struct network *n)
     uint32_t panels = (h2 + KERNEL_PANEL - 1) / KERNEL_PANEL;
     size_t padded = (size_t)panels * KERNEL_PANEL;
     s->layers_block = alloc_floats(padded * h1 + 2 * padded);
+    s->layers_bytes = (padded * h1 + 2 * padded) * sizeof(float);
     if (s->layers_block == NULL)
         return -1;
     float *weight = s->layers_block, *bias = weight + padded * h1, *output = bias + padded;
@@ -231,10 +233,70 @@ struct scorer *scorer_create(const struct network *n, struct error *err)
     return scorer_create_with(n, kernel_choose(), err);
 }
 
+/* Whole numbers out of what has been folded, which is then let go. */
+static int quantise(struct scorer *s, const struct network *n, const struct kernel_int8 *k,
+                    struct error *err)
+{
+    uint32_t h2 = n->shape.hidden2;
+    struct quantised_feature *features = calloc(s->n_features + 1, sizeof(*features));
+    float *output = alloc_floats(h2);
+    int status = features != NULL && output != NULL ? 0 : error_set(err, "scorer: no memory");
+    for (uint32_t f = 0; status == 0 && f < s->n_features; f++)
+        features[f] = (struct quantised_feature){s->features[f].values, s->features[f].slots,
+                                                 s->features[f].rows};
+    for (uint32_t j = 0; status == 0 && j < h2; j++)
+        output[j] = n->output_weight[h2 + j] - n->output_weight[j];
+    const struct quantised_source from = {
+        s->n_features,     s->n_dsps,       s->n_numeric, s->hidden1,       h2,
+        s->stride,         features,        s->dsp_rows,  s->numeric_rows,  s->gates,
+        n->hidden2_weight, n->hidden2_bias, output,       n->activation_top};
+    if (status == 0 && (s->quantised = quantised_create(&from, k, err)) == NULL)
+        status = -1;
+    free(features);
+    free(output);
+    if (status != 0)
+        return -1;
+    free(s->rows);
+    free(s->gates);
+    free(s->layers_block);
+    s->rows = s->gates = s->layers_block = NULL;
+    s->dsp_rows = s->numeric_rows = NULL;
+    s->rows_bytes = quantised_rows_bytes(s->quantised);
+    s->layers_bytes = quantised_layers_bytes(s->quantised);
+    return 0;
+}
+
+struct scorer *scorer_create_int8(const struct network *n, const struct kernel_int8 *k,
+                                  struct error *err)
+{
+    struct scorer *s = scorer_create_with(n, kernel_choose(), err);
+    if (s == NULL || quantise(s, n, k, err) == 0)
+        return s;
+    scorer_destroy(s);
+    return NULL;
+}
+
+/* Measured with bench_kernel, see docs/kernels.md. */
+static bool pays(const struct network *n, const struct kernel_int8 *k)
+{
+    enum { PRODUCTS_MIN = 4096 };
+    return k != &kernel_int8_c && (uint64_t)n->shape.hidden1 * n->shape.hidden2 >= PRODUCTS_MIN;
+}
+
+struct scorer *scorer_create_fast(const struct network *n, struct error *err)
+{
+    const struct kernel_int8 *k = kernel_int8_choose();
+    if (k != NULL && (kernel_int8_forced() || pays(n, k)))
+        return scorer_create_int8(n, k, err);
+    error_set(err, "floats are as fast here");
+    return NULL;
+}
+
 void scorer_destroy(struct scorer *s)
 {
     if (s == NULL)
         return;
+    quantised_destroy(s->quantised);
     free(s->features);
     free(s->rows);
     free(s->wides);
@@ -244,29 +306,40 @@ void scorer_destroy(struct scorer *s)
     free(s);
 }
 
+static size_t scratch_bytes(const struct scorer *s)
+{
+    size_t floats = on_line(s->n_dsps) + BATCH;
+    if (s->quantised == NULL)
+        floats += s->stride + BATCH * s->stride;
+    size_t bytes = SCRATCH_HEAD_BYTES + floats * sizeof(float);
+    return s->quantised == NULL ? bytes : bytes + quantised_scratch_bytes(s->quantised);
+}
+
 const char *scorer_kernel_name(const struct scorer *s)
 {
-    return s->kernel->name;
+    return s->quantised != NULL ? quantised_kernel_name(s->quantised) : s->kernel->name;
+}
+
+struct scorer_memory scorer_memory(const struct scorer *s)
+{
+    return (struct scorer_memory){s->rows_bytes, s->layers_bytes, s->wides_bytes, scratch_bytes(s)};
 }
 
 /* ---- scoring ---- */
 
 struct scorer_scratch *scorer_scratch_create(const struct scorer *s)
 {
-    size_t wide_floats = on_line(s->n_dsps);
-    size_t floats = s->stride + wide_floats + BATCH * s->stride + BATCH;
-    size_t line_bytes = LINE_FLOATS * sizeof(float);
-    size_t head = (sizeof(struct scorer_scratch) + line_bytes - 1) / line_bytes * line_bytes;
-    struct scorer_scratch *scratch = aligned_alloc(line_bytes, head + floats * sizeof(float));
+    struct scorer_scratch *scratch = table_alloc(scratch_bytes(s));
     if (scratch == NULL)
         return NULL;
-    memset(scratch, 0, head + floats * sizeof(float));
+    char *at = (char *)scratch + SCRATCH_HEAD_BYTES;
     scratch->stride = s->stride;
     scratch->n_dsps = s->n_dsps;
-    scratch->base = (float *)((char *)scratch + head);
-    scratch->wide = scratch->base + s->stride;
-    scratch->h1 = scratch->wide + wide_floats;
-    scratch->logit = scratch->h1 + BATCH * s->stride;
+    scratch->wide = (float *)at;
+    scratch->logit = scratch->wide + on_line(s->n_dsps);
+    scratch->base = scratch->logit + BATCH;
+    scratch->h1 = scratch->base + s->stride;
+    scratch->quantised = scratch->base; /* one or the other */
     return scratch;
 }
 
@@ -289,26 +362,58 @@ static void add_feature(const struct scorer *s, const struct scorer_feature *f,
         if (slots[i] == SLOT_EMPTY)
             continue;
         size_t value = slots[i] < f->values ? slots[i] : VALUE_UNKNOWN;
-        s->kernel->add_scaled(base, f->rows + value * s->stride, scale, s->stride);
+        if (s->quantised == NULL)
+            s->kernel->add_scaled(base, f->rows + value * s->stride, scale, s->stride);
         if (f->wide != NULL)
             s->kernel->add_scaled(wide, f->wide + value * s->n_dsps, scale, s->n_dsps);
+    }
+}
+
+/* All rows are asked for before the first is added: they lie far apart. */
+static void prefetch(const struct scorer *s, const uint32_t *slots)
+{
+    for (uint32_t f = 0; f < s->n_features; f++) {
+        const struct scorer_feature *x = &s->features[f];
+        for (uint32_t i = 0; i < x->slots; i++, slots++) {
+            if (*slots >= x->values)
+                continue;
+            if (s->quantised == NULL)
+                table_prefetch(x->rows + *slots * s->stride, s->stride * sizeof(float));
+            if (x->wide != NULL)
+                table_prefetch(x->wide + *slots * s->n_dsps, s->n_dsps * sizeof(float));
+        }
     }
 }
 
 static void request_base(const struct scorer *s, struct scorer_scratch *scratch,
                          const uint32_t *slots, const float *numeric)
 {
-    memset(scratch->base, 0, s->stride * sizeof(float));
+    prefetch(s, slots);
     for (uint32_t d = 0; d < s->n_dsps; d++)
         scratch->wide[d] = s->logit_base;
+    if (s->quantised != NULL)
+        quantised_begin(s->quantised, scratch->quantised, slots, numeric);
+    else
+        memset(scratch->base, 0, s->stride * sizeof(float));
     for (uint32_t f = 0; f < s->n_features; f++) {
-        add_feature(s, &s->features[f], slots, scratch->base, scratch->wide);
+        if (s->quantised == NULL || s->features[f].wide != NULL)
+            add_feature(s, &s->features[f], slots, scratch->base, scratch->wide);
         slots += s->features[f].slots;
     }
-    for (uint32_t i = 0; i < s->n_numeric; i++)
+    for (uint32_t i = 0; s->quantised == NULL && i < s->n_numeric; i++)
         if (numeric[i] != 0)
             s->kernel->add_scaled(scratch->base, s->numeric_rows + i * s->stride, numeric[i],
                                   s->stride);
+}
+
+/* Layer 1 of one DSP. */
+static void activate(const struct scorer *s, const float *base, uint32_t dsp, float *h1)
+{
+    const float *own = s->dsp_rows + dsp * s->stride;
+    if (s->gates != NULL)
+        s->kernel->relu_gated(h1, base, s->gates + dsp * s->stride, own, s->stride);
+    else
+        s->kernel->relu_sum(h1, base, own, s->stride);
 }
 
 static float sigmoid_or_one(float logit)
@@ -325,21 +430,69 @@ void scorer_score(const struct scorer *s, struct scorer_scratch *scratch, const 
     for (uint32_t from = 0; from < n; from += BATCH) {
         uint32_t count = n - from < BATCH ? n - from : BATCH;
         for (uint32_t i = 0; i < count; i++) {
-            uint32_t dsp = dsps[from + i];
-            assert(dsp < s->n_dsps);
-            float *h1 = scratch->h1 + i * s->stride;
-            const float *own = s->dsp_rows + dsp * s->stride;
-            if (s->gates != NULL)
-                s->kernel->relu_gated(h1, scratch->base, s->gates + dsp * s->stride, own,
-                                      s->stride);
-            else
-                s->kernel->relu_sum(h1, scratch->base, own, s->stride);
-            scratch->logit[i] = scratch->wide[dsp];
+            assert(dsps[from + i] < s->n_dsps);
+            scratch->logit[i] = scratch->wide[dsps[from + i]];
         }
-        s->kernel->layers(&s->layers, scratch->h1, s->stride, count, scratch->logit);
+        if (s->quantised != NULL)
+            quantised_score(s->quantised, scratch->quantised, dsps + from, count, scratch->logit);
+        else {
+            for (uint32_t i = 0; i < count; i++)
+                activate(s, scratch->base, dsps[from + i], scratch->h1 + i * s->stride);
+            s->kernel->layers(&s->layers, scratch->h1, s->stride, count, scratch->logit);
+        }
         for (uint32_t i = 0; i < count; i++) {
             const float *bend = s->calibration[dsps[from + i]];
             p[from + i] = sigmoid_or_one(bend[0] * scratch->logit[i] + bend[1]);
         }
     }
+}
+
+/* ---- how large activations are ---- */
+
+/* Counts by the upper 16 bits: 1/128 apart, which is fine enough for a scale. */
+enum { COUNTS = 1 << 15, RARE = 100000, SAMPLE = 4096 };
+
+static float exceeded_rarely(const uint64_t counts[COUNTS], uint64_t n)
+{
+    uint64_t above = 0;
+    for (uint32_t i = COUNTS; i-- > 0;) {
+        above += counts[i];
+        if (above > n / RARE) {
+            uint32_t bits = (i + 1) << 16; /* the upper end of the class */
+            float top;
+            memcpy(&top, &bits, sizeof(top));
+            return isfinite(top) ? top : 0;
+        }
+    }
+    return 0;
+}
+
+float scorer_activation_top(const struct scorer *s, const uint32_t *slots, const float *numeric,
+                            uint32_t n_requests)
+{
+    assert(s->quantised == NULL);
+    struct scorer_scratch *scratch = scorer_scratch_create(s);
+    uint64_t *counts = calloc(COUNTS, sizeof(*counts));
+    uint32_t n_slots = 0, sample = n_requests < SAMPLE ? n_requests : SAMPLE;
+    for (uint32_t f = 0; f < s->n_features; f++)
+        n_slots += s->features[f].slots;
+    for (uint32_t i = 0; scratch != NULL && counts != NULL && i < sample; i++) {
+        size_t r = (size_t)((uint64_t)i * n_requests / sample);
+        request_base(s, scratch, slots + r * n_slots,
+                     s->n_numeric > 0 ? numeric + r * s->n_numeric : NULL);
+        for (uint32_t d = 0; d < s->n_dsps; d++) {
+            activate(s, scratch->base, d, scratch->h1);
+            for (uint32_t k = 0; k < s->hidden1; k++) {
+                uint32_t bits;
+                memcpy(&bits, &scratch->h1[k], sizeof(bits));
+                counts[bits >> 16 & (COUNTS - 1)]++;
+            }
+        }
+    }
+    float top = scratch != NULL && counts != NULL
+                    ? exceeded_rarely(counts, (uint64_t)sample * s->n_dsps * s->hidden1)
+                    : 0;
+    free(counts);
+    scorer_scratch_destroy(scratch);
+    return top;
 }

@@ -62,6 +62,16 @@ static void print_dsp(const struct predictor *p, uint32_t d, enum recall_of of, 
     putchar('\n');
 }
 
+static void print_memory(const struct predictor_info *i)
+{
+    const struct scorer_memory *m = &i->memory;
+    const double mb = 1 << 20;
+    printf("served by     kernel %s, %.1f MB: rows of layer 1 %.1f, layers %.1f, wide tables %.1f; "
+           "%.0f KB a thread\n",
+           i->kernel, (double)(m->rows + m->layers + m->wide) / mb, (double)m->rows / mb,
+           (double)m->layers / mb, (double)m->wide / mb, (double)m->scratch / 1024);
+}
+
 static void print_curves(const struct predictor *p)
 {
     const struct predictor_info *info = predictor_info(p);
@@ -109,7 +119,8 @@ int cmd_inspect(int argc, char **argv)
         free(text);
     } else {
         const struct predictor_info *i = predictor_info(p);
-        printf("model         %s (%s), kernel %s\n", i->version, path, i->kernel);
+        printf("model         %s (%s)\n", i->version, path);
+        print_memory(i);
         print_window("trained on", i->window_from_ms, i->window_to_ms, i->train_pairs,
                      i->train_bids);
         print_window("calibrated on", i->validation_from_ms, i->validation_to_ms,

@@ -1,8 +1,10 @@
 /* bidsieve: the command line. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "model/kernel_override.h"
 #include "proxy/commands.h"
 
 static const struct {
@@ -58,6 +60,9 @@ int main(int argc, char **argv)
         puts("bidsieve " BIDSIEVE_VERSION);
         return 0;
     }
+    struct error err;
+    if (kernel_override(getenv("BIDSIEVE_KERNEL"), &err) != 0)
+        fprintf(stderr, "bidsieve %s: BIDSIEVE_KERNEL: %s\n", argv[1], err.text);
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return close_output(argv[1], commands[i].run(argc - 1, argv + 1));

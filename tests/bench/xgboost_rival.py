@@ -26,7 +26,8 @@ DEFAULTS = {
     "max_bin": 128, "rounds": 500, "patience": 15,  # of early stopping
     "smoothing": 20.0,       # requests' worth of the DSP's own rate in every value's rate
     "pair_features": 8,      # so many of the most telling features are crossed with each other
-    "one_hot": 0,            # at most so many of a feature's values get a column of their own ...
+    "native": 0,             # single-valued features as XGBoost's own categories besides
+    "one_hot": 32,           # at most so many of a feature's values get a column of their own ...
     "one_hot_share": 0.01,   # ... those that at least this share of the requests have
     "counts": 1,             # how often a value was seen, for features of more than 64 values
     "negatives": 10.0,       # no-bids kept for each bid, weighed up for those left out; 0: all
@@ -83,15 +84,21 @@ def most_telling(fields, rows, early, n):
 
 
 def plain_columns(fields, rows, test, early, options):
-    """What does not depend on the DSP: numbers, and frequent values. Of rows and of test."""
-    out = [[r.numeric[:, i] for i in range(r.meta["numeric"])] for r in (rows, test)]
-    for field in fields if options["one_hot"] else []:
+    """What does not depend on the DSP: numbers, values as categories, frequent values of several. Of rows, of test; kinds."""
+    out, kinds = [[r.numeric[:, i] for i in range(r.meta["numeric"])] for r in (rows, test)], ["q"] * rows.meta["numeric"]
+    for field in fields:
+        if field.used[0] is None and options["native"]:
+            kinds.append("c")
+            for columns, codes in zip(out, field.codes):
+                columns.append(codes[0])
+            continue
         counts = numpy.bincount(field.codes[0][0][early], minlength=field.size)
         order = numpy.argsort(-counts, kind="stable")[:int(options["one_hot"])]
         for v in order[counts[order] >= options["one_hot_share"] * early.sum()]:
+            kinds.append("q")
             for columns, codes, used in zip(out, field.codes, field.used):
                 columns.append((codes[0] == v) if used is None else ((codes == v) & used).any(0))
-    return [numpy.stack([numpy.asarray(c, numpy.float32) for c in columns], 1) for columns in out]
+    return [numpy.stack([numpy.asarray(c, numpy.float32) for c in columns], 1) for columns in out] + [kinds]
 
 
 class Statistics:
@@ -137,9 +144,10 @@ class Statistics:
 class Rival:
     """One DSP's data and booster."""
 
-    def __init__(self, rows, fields, plain, dsp, options, seed, threads):
+    def __init__(self, rows, fields, plain, kinds, dsp, options, seed, threads):
         pairs = numpy.flatnonzero(rows.dsp == dsp)
-        self.fields, self.plain, self.options, self.seed, self.threads = fields, plain, options, seed, threads
+        self.fields, self.plain, self.kinds = fields, plain, kinds
+        self.options, self.seed, self.threads = options, seed, threads
         self.request = numpy.array(rows.request[pairs])
         self.label = numpy.array(rows.label[pairs], numpy.float64)
         self.weight = numpy.array(rows.weight[pairs], numpy.float64)
@@ -169,7 +177,9 @@ class Rival:
         chosen, factor = self.thinned(kept)
         x, y, w = self.matrix(statistics, chosen, self.day[chosen])
         o = self.options
-        data = xgboost.QuantileDMatrix(x, y, weight=w * factor, nthread=self.threads, max_bin=int(o["max_bin"]))
+        types = self.kinds + ["q"] * (x.shape[1] - len(self.kinds))
+        shared = {"nthread": self.threads, "max_bin": int(o["max_bin"]), "feature_types": types}
+        data = xgboost.QuantileDMatrix(x, y, weight=w * factor, **shared)
         del x
         parameters = {"objective": "binary:logistic", "eval_metric": "logloss", "tree_method": "hist", "seed": self.seed,
                       "nthread": self.threads, "max_bin": int(o["max_bin"])} | {k: o[k] for k in (
@@ -178,8 +188,7 @@ class Rival:
         if later is None:
             return statistics, xgboost.train(parameters, data, int(rounds))
         x, y, w = self.matrix(statistics, later)
-        watched = xgboost.QuantileDMatrix(x, y, weight=w, ref=data, nthread=self.threads,
-                                          max_bin=int(o["max_bin"]))
+        watched = xgboost.QuantileDMatrix(x, y, weight=w, ref=data, **shared)
         del x
         return statistics, xgboost.train(parameters, data, int(rounds), evals=[(watched, "later")], verbose_eval=False,
                                          early_stopping_rounds=int(o["patience"]))
@@ -204,7 +213,7 @@ def main():
     cut = rows.meta["to_ms"] - a.validation_share * (rows.meta["to_ms"] - rows.meta["from_ms"])
     early_requests = numpy.asarray(rows.ts) < cut
     fields = [feature_field(f, rows, test) for f in rows.texts]
-    plain, plain_test = plain_columns(fields, rows, test, early_requests, options)
+    plain, plain_test, kinds = plain_columns(fields, rows, test, early_requests, options)
     crossed = most_telling(fields, rows, early_requests, int(options["pair_features"]))
     fields += [pair_field(x, y) for i, x in enumerate(crossed) for y in crossed[:i]]
     everything = numpy.arange(test.meta["requests"])
@@ -215,7 +224,7 @@ def main():
             scores.append(None)
             continue
         started = time.monotonic()
-        rival = Rival(rows, fields, plain, dsp, options, a.seed, a.threads)
+        rival = Rival(rows, fields, plain, kinds, dsp, options, a.seed, a.threads)
         late = numpy.asarray(rows.ts)[rival.request] >= cut
         early, later = numpy.flatnonzero(~late), numpy.flatnonzero(late)
         statistics, booster = rival.fit(early, options["rounds"], later)
@@ -226,7 +235,8 @@ def main():
         else:
             statistics, booster = rival.fit(numpy.arange(len(rival.request)), best)
         x = numpy.concatenate([plain_test, statistics.columns(1, everything)], 1)
-        scores.append(booster.inplace_predict(x, predict_type="margin"))
+        types = kinds + ["q"] * (x.shape[1] - len(kinds))
+        scores.append(booster.predict(xgboost.DMatrix(x, nthread=a.threads, feature_types=types), output_margin=True))
         print(f"{name}: {x.shape[1]} columns, {best} rounds, nll {nll:.5f}, {first:.0f} s, with all {time.monotonic() - started:.0f} s",
               file=sys.stderr, flush=True)
     names = [json.dumps(n) for n, column in zip(rows.meta["dsps"], scores) if column is not None]

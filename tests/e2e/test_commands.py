@@ -338,7 +338,7 @@ def test_a_model_rewritten_by_the_safetensors_library_loads(t):
     record = (t.folder / "world.ndjson").read_text().splitlines()[0]
     assert t.run("score", "--model", again, stdin=record).stdout == t.run("score", "--model", model, stdin=record).stdout
     # Changed weights: what was trained is no longer what is computed, and the golden inputs tell.
-    begin = 8 + header + tensors["hidden2.bias"]["data_offsets"][0]
+    begin = 8 + header + tensors["output.bias"]["data_offsets"][0]
     weights = data[8 + header:begin] + struct.pack("<f", 3.5) + data[begin + 4:]
     del metadata["checksum"]
     text = json.dumps({"__metadata__": metadata, **tensors}).encode()
