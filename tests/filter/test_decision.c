@@ -174,7 +174,7 @@ static void test_threshold_in_force(void **state)
     settings[4].mode = FILTER_OFF;
     struct error err;
     struct filter *f = filter_create(model, NULL, names, settings, 5, &err);
-    float alpha = recall_curve_threshold(predictor_curve(model, 0), 0.9);
+    float alpha = predictor_threshold(model, 0, 0.9);
     assert_true(alpha > 0);
     assert_true(filter_threshold(f, 0) == alpha);
     assert_true(isnan(filter_threshold(f, 1)));
