@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "loadtest/bidder.h"
+#include "loadtest/judge.h"
 #include "loadtest/report.h"
 #include "proxy/cli.h"
 #include "proxy/progress.h"
@@ -489,6 +490,74 @@ static int cmd_report(int argc, char **argv)
     return status == 0 ? 0 : fail("report", &err);
 }
 
+/* ---- judge ---- */
+
+static int judge_files(struct judge *j, const struct cli_list *captures, const char *scores,
+                       struct error *err)
+{
+    bool standard = strcmp(scores, "-") == 0;
+    FILE *lines = standard ? stdin : fopen(scores, "r");
+    if (lines == NULL)
+        return error_set(err, "%s: %s", scores, strerror(errno));
+    struct capture_reader *reader = capture_reader_open(captures->items, captures->n, err);
+    int status = reader == NULL
+                     ? -1
+                     : judge_read(j, reader, lines, standard ? "standard input" : scores, err);
+    if (reader != NULL)
+        capture_reader_close(reader);
+    if (!standard)
+        fclose(lines);
+    return status;
+}
+
+static int cmd_judge(int argc, char **argv)
+{
+    const char *scenario = NULL, *scores = NULL;
+    struct cli_list captures = {0};
+    double recall = 0.97;
+    bool json = false;
+    const struct cli_option options[] = {
+        {"scenario", CLI_TEXT, &scenario, "FILE", "the world", 0, 0, true},
+        {"capture", CLI_LIST, &captures, "PATH...", "the requests that were scored", 0, 0, true},
+        {"scores", CLI_TEXT, &scores, "FILE",
+         "what `bidsieve score` printed for them, a line each; - is standard input", 0, 0, true},
+        {"recall", CLI_NUMBER, &recall, "R", "share of the bids to keep (0.97)", 0, 1, false},
+        {"json", CLI_FLAG, &json, NULL, "one JSON document", 0, 0, false}};
+    const struct cli_command command = {
+        PROGRAM,
+        "judge",
+        "How much scores withhold at a recall, beside the best possible filter on the same "
+        "requests.",
+        "--scenario FILE --capture PATH... --scores FILE [--recall R] [--json]",
+        "Any scorer can be judged: a line is {\"auction\":..,\"dsps\":[{\"dsp\":..,\"p\":..,"
+        "\"send\":..}]};\n"
+        "p is any number, higher is sent first. The threshold is put where the true probabilities\n"
+        "of the calls that are sent add up to R of all; \"as sent\" is what \"send\" says instead.",
+        options,
+        COUNT_OF(options)};
+    int status = cli_parse(&command, argc, argv);
+    if (status != CLI_RUN) {
+        cli_list_dispose(&captures);
+        return status;
+    }
+    struct error err;
+    struct world *w = world_load(scenario, &err);
+    status = w == NULL ? -1 : 0;
+    if (w != NULL) {
+        struct judge j;
+        judge_init(&j, w);
+        status = judge_files(&j, &captures, scores, &err);
+        if (status == 0 && json)
+            judge_print_json(&j, recall, stdout);
+        else if (status == 0)
+            judge_print(&j, recall, stdout);
+        judge_dispose(&j);
+    }
+    world_destroy(w);
+    cli_list_dispose(&captures);
+    return status == 0 ? 0 : fail("judge", &err);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -500,7 +569,8 @@ int main(int argc, char **argv)
         {"config", cmd_config, "a bidsieve configuration for them"},
         {"truth", cmd_truth, "their true bid rates, and the best possible filter"},
         {"capture", cmd_capture, "what an unfiltered exchange captures, without sending"},
-        {"report", cmd_report, "captured auctions against the truth"}};
+        {"report", cmd_report, "captured auctions against the truth"},
+        {"judge", cmd_judge, "scores, of whatever model, against the truth"}};
     for (size_t i = 0; argc > 1 && i < COUNT_OF(COMMANDS); i++) {
         if (strcmp(argv[1], COMMANDS[i].name) == 0)
             return COMMANDS[i].run(argc - 1, argv + 1);

@@ -143,12 +143,6 @@ static void device_count(struct scan *s, int32_t *out, const char *field)
         scan_fault(s, not_negative, "device.%s", field);
 }
 
-static void scan_sua(struct scan *s)
-{
-    s->r->device.sua = json_peek(&s->j) == JSON_IS_OBJECT;
-    scan_skip(s);
-}
-
 enum { SEEN_IP = 1, SEEN_IPV6 = 2, SEEN_IFA = 4 };
 
 /* The members whose place in the body matters. True if the key was one. */
@@ -405,6 +399,7 @@ static bool scan_property_member(struct scan *s, struct bytes key)
         MEMBER(7, 'c', "content", scan_content(s));
         MEMBER(8, 's', "storeurl", scan_text(s, &r->property.storeurl));
         MEMBER(9, 'p', "publisher", scan_publisher(s));
+        MEMBER(9, 'v', "venuetype", scan_list(s, &r->property.venuetype));
         MEMBER(10, 's', "sectioncat", scan_list(s, &r->property.sectioncat));
     default:
         return false;

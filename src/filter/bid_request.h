@@ -94,6 +94,7 @@ struct bid_request {
         struct bytes id, name, domain, page, bundle, storeurl, publisher_id, publisher_name,
             content_id, content_genre, content_language;
         struct bytes_list cat, sectioncat, pagecat; /* content.cat is not among them */
+        struct bytes_list venuetype;                /* of a dooh */
         bool mobile;
     } property;
 
@@ -101,7 +102,9 @@ struct bid_request {
         struct bytes ua, ip, ipv6, make, model, os, osv, language, carrier, ifa, mccmnc;
         int32_t devicetype, connectiontype, w, h; /* -1 */
         int8_t dnt, lmt, js;                      /* -1 */
-        bool sua;                                 /* structured user agent present */
+        bool sua;                                 /* structured user agent present; of it: */
+        struct bytes_list sua_browsers;           /* brands, with those that mean nothing */
+        struct bytes sua_platform, sua_version; /* the system's brand, first part of its version */
     } device;
 
     struct bid_request_geo { /* device.geo; a field absent there is taken from user.geo */

@@ -80,6 +80,7 @@ void *scan_grow(struct scan *s, void *items, uint32_t n, uint32_t *capacity, siz
 
 /* The parts. */
 void scan_imps(struct scan *s);
+void scan_sua(struct scan *s);
 /* Markup of a native ad request, a JSON text of its own; at imp[s->imp].native.request. */
 void scan_native_markup(struct scan *s, struct bytes markup);
 

@@ -2,6 +2,8 @@
  * is user-assigned, but it is what MaxMind's databases and bid requests say. */
 #include "filter/country.h"
 
+#include <stdint.h>
+
 enum { COUNTRIES = 250 };
 
 /* alpha-2, alpha-3; by alpha-2 */
@@ -42,20 +44,24 @@ static const char BY_ALPHA3[COUNTRIES * 5 + 1] =
     "TTOTTTUNTNTURTRTUVTVTWNTWTZATZUGAUGUKRUAUMIUMURYUYUSAUSUZBUZVATVAVCTVCVENVEVGBVG"
     "VIRVIVNMVNVUTVUWLFWFWSMWSXKXXKYEMYEZAFZAZMBZMZWEZW";
 
+/* The first letters as a number that orders as they do. */
+static uint32_t letters(const char *text, size_t len)
+{
+    uint32_t two = (uint32_t)(unsigned char)text[0] << 16 | (uint32_t)(unsigned char)text[1] << 8;
+    return len == 2 ? two : two | (unsigned char)text[2];
+}
+
+/* The last row that is not above the key: no branch to be guessed. */
 static struct bytes find(const char *table, const char *key, size_t key_len)
 {
-    size_t low = 0, high = COUNTRIES;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int order = memcmp(key, table + middle * 5, key_len);
-        if (order == 0)
-            return (struct bytes){table + middle * 5, 5};
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
+    uint32_t wanted = letters(key, key_len);
+    const char *row = table;
+    for (size_t n = COUNTRIES; n > 1; n -= n / 2) {
+        const char *middle = row + n / 2 * 5;
+        row = letters(middle, key_len) <= wanted ? middle : row;
     }
-    return (struct bytes){NULL, 0};
+    bool found = letters(row, key_len) == wanted;
+    return found ? (struct bytes){row, 5} : (struct bytes){NULL, 0};
 }
 
 static struct bytes find_any_case(struct bytes code, bool want_alpha3)

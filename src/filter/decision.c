@@ -77,7 +77,8 @@ static float threshold_of(const struct predictor *model, int32_t model_dsp,
         return NAN;
     if (!isnan(settings->threshold))
         return (float)settings->threshold;
-    return predictor_threshold(model, (uint32_t)model_dsp, settings->recall_target);
+    return predictor_threshold_of(model, (uint32_t)model_dsp, settings->recall_target,
+                                  settings->recall_of);
 }
 
 struct filter *filter_create(const struct predictor *model, const struct geo *geo,
@@ -111,6 +112,28 @@ float filter_threshold(const struct filter *f, uint32_t dsp)
 {
     assert(dsp < f->n_dsps);
     return f->dsps[dsp].settings->mode == FILTER_OFF ? NAN : f->dsps[dsp].threshold;
+}
+
+const char *filter_not_filtered(const struct filter *f, uint32_t dsp)
+{
+    const struct filter_dsp *d = &f->dsps[dsp];
+    if (d->settings->mode == FILTER_OFF || !isnan(d->threshold))
+        return NULL;
+    if (f->model == NULL)
+        return "no model";
+    if (d->model_dsp < 0)
+        return "the model does not know it";
+    return predictor_not_filtered(f->model, (uint32_t)d->model_dsp, d->settings->recall_target,
+                                  d->settings->recall_of);
+}
+
+bool filter_lacks_value(const struct filter *f, uint32_t dsp)
+{
+    const struct filter_dsp *d = &f->dsps[dsp];
+    return d->settings->mode != FILTER_OFF && d->settings->recall_of == RECALL_OF_VALUE &&
+           isnan(d->settings->threshold) && d->model_dsp >= 0 &&
+           predictor_curve(f->model, (uint32_t)d->model_dsp) != NULL &&
+           predictor_curve_of(f->model, (uint32_t)d->model_dsp, RECALL_OF_VALUE) == NULL;
 }
 
 struct filter_scratch *filter_scratch_create(const struct filter *f)

@@ -34,8 +34,9 @@ enum filter_mode { FILTER_ON, FILTER_SHADOW, FILTER_OFF };
 struct filter_settings {
     enum filter_mode mode;
     double recall_target; /* (0, 1] */
-    double threshold;     /* NAN = from the recall target */
-    double explore;       /* [0, 1] */
+    enum recall_of recall_of;
+    double threshold; /* NAN = from the recall target */
+    double explore;   /* [0, 1] */
     struct dsp_rules rules;
 };
 
@@ -56,6 +57,11 @@ struct filter *filter_create(const struct predictor *model /* or NULL */, const 
 void filter_destroy(struct filter *f);
 /* The threshold in force, NAN when it fails open; for /status. */
 float filter_threshold(const struct filter *f, uint32_t dsp);
+/* Why a DSP that is to be filtered is sent every call, in a few words; NULL when it is filtered, or
+ * switched off. For /status and `check`. */
+const char *filter_not_filtered(const struct filter *f, uint32_t dsp);
+/* Recall of value is asked for, but the model has only the curve of bids, which is used. */
+bool filter_lacks_value(const struct filter *f, uint32_t dsp);
 
 struct filter_scratch; /* per thread and filter */
 struct filter_scratch *filter_scratch_create(const struct filter *f);

@@ -4,6 +4,9 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "filter/vocabulary.h"
+#include "hash.h"
+
 #define NUMBER_MAX 5.0
 
 struct encoder *encoder_create(const struct schema *s)
@@ -15,13 +18,22 @@ struct encoder *encoder_create(const struct schema *s)
     e->vocabularies = calloc(s->n_features, sizeof(*e->vocabularies));
     e->mean = calloc(s->n_numbers + 1, sizeof(*e->mean));
     e->std = calloc(s->n_numbers + 1, sizeof(*e->std));
-    if (e->vocabularies == NULL || e->mean == NULL || e->std == NULL)
+    e->of_slot = calloc(s->n_slots + 1, sizeof(*e->of_slot));
+    e->empty_row = calloc(s->n_slots + 1, sizeof(*e->empty_row));
+    if (e->vocabularies == NULL || e->of_slot == NULL || e->empty_row == NULL || e->mean == NULL ||
+        e->std == NULL)
         goto fail;
     for (uint32_t i = 0; i < s->n_numbers; i++)
         e->std[i] = 1;
     for (uint32_t i = 0; i < s->n_features; i++)
-        if (s->features[i].slots > 0 && (e->vocabularies[i] = interner_create()) == NULL)
+        if (s->features[i].slots > 0 && s->features[i].hash_bits == 0 &&
+            (e->vocabularies[i] = interner_create()) == NULL)
             goto fail;
+    for (uint32_t i = 0; i < s->n_features; i++)
+        for (uint32_t k = 0; k < s->features[i].slots; k++) {
+            e->of_slot[s->features[i].at + k] = e->vocabularies[i];
+            e->empty_row[s->features[i].at + k] = k == 0 ? VALUE_MISSING : SLOT_EMPTY;
+        }
     return e;
 fail:
     encoder_destroy(e);
@@ -35,23 +47,63 @@ void encoder_destroy(struct encoder *e)
     for (uint32_t i = 0; e->vocabularies != NULL && i < e->schema->n_features; i++)
         interner_destroy(e->vocabularies[i]);
     free(e->vocabularies);
+    free(e->of_slot);
+    free(e->empty_row);
     free(e->mean);
     free(e->std);
     free(e);
 }
 
 /* Rows of its tables. */
-static uint32_t encoder_values(const struct encoder *e, uint32_t feature)
+static uint32_t encoder_values(const struct encoder *e, uint32_t feature, uint32_t n_dsps)
 {
-    return VALUE_FIRST + interner_count(e->vocabularies[feature]);
+    const struct schema_feature *f = &e->schema->features[feature];
+    return VALUE_FIRST + (f->source->kind == SOURCE_DSP ? n_dsps
+                          : f->hash_bits > 0            ? UINT32_C(1) << f->hash_bits
+                                                        : interner_count(e->vocabularies[feature]));
+}
+
+uint32_t encoder_dim(const struct encoder *e, uint32_t feature, uint32_t n_dsps)
+{
+    const struct schema_feature *f = &e->schema->features[feature];
+    if (f->dim > 0 || f->source->kind == SOURCE_NUMBER)
+        return f->dim;
+    uint32_t dim = (encoder_values(e, feature, n_dsps) + 1) / 2;
+    return dim < SCHEMA_DIM_RULE_MAX ? dim : SCHEMA_DIM_RULE_MAX;
+}
+
+void encoder_settle_dims(const struct encoder *e, uint32_t n_dsps, struct schema *s)
+{
+    for (uint32_t i = 0; i < s->n_features; i++)
+        s->features[i].dim = encoder_dim(e, i, n_dsps);
+}
+
+static uint32_t hashed_row(const struct schema_feature *f, struct bytes text)
+{
+    uint64_t mask = (UINT64_C(1) << f->hash_bits) - 1;
+    return VALUE_FIRST + (uint32_t)(hash_bytes(text, 0) & mask);
+}
+
+/* A text that is not empty and not in the vocabulary. */
+static uint32_t unknown_row(const struct encoder *e, uint32_t feature, struct bytes text)
+{
+    const struct schema_feature *f = &e->schema->features[feature];
+    uint32_t number = INTERNER_NONE;
+    if (f->hash_bits > 0)
+        return hashed_row(f, text);
+    while (f->backoff && number == INTERNER_NONE &&
+           (text = vocabulary_coarser(f->source, text)).len > 0)
+        number = interner_find(e->vocabularies[feature], text);
+    return number == INTERNER_NONE ? VALUE_UNKNOWN : VALUE_FIRST + number;
 }
 
 uint32_t encoder_row(const struct encoder *e, uint32_t feature, struct bytes text)
 {
+    const struct interner *vocabulary = e->vocabularies[feature];
     if (text.len == 0)
         return VALUE_MISSING;
-    uint32_t number = interner_find(e->vocabularies[feature], text);
-    return number == INTERNER_NONE ? VALUE_UNKNOWN : VALUE_FIRST + number;
+    uint32_t number = vocabulary != NULL ? interner_find(vocabulary, text) : INTERNER_NONE;
+    return number != INTERNER_NONE ? VALUE_FIRST + number : unknown_row(e, feature, text);
 }
 
 void encoder_number(const struct encoder *e, uint32_t number, double in, float *value,
@@ -68,12 +120,13 @@ void encoder_encode(const struct encoder *e, const struct raw_features *raw, uin
                     float *numeric)
 {
     const struct schema *s = e->schema;
+    interner_find_each(e->of_slot, raw->texts, s->n_slots, slots);
     for (uint32_t i = 0; i < s->n_features; i++) {
         const struct schema_feature *f = &s->features[i];
-        for (uint32_t k = 0; k < f->slots; k++) {
-            struct bytes text = raw->texts[f->at + k];
-            slots[f->at + k] = text.len == 0 && k > 0 ? SLOT_EMPTY : encoder_row(e, i, text);
-        }
+        for (uint32_t at = f->at; at < f->at + f->slots; at++)
+            slots[at] = slots[at] != INTERNER_NONE ? VALUE_FIRST + slots[at]
+                        : raw->texts[at].len == 0  ? e->empty_row[at]
+                                                   : unknown_row(e, i, raw->texts[at]);
     }
     for (uint32_t i = 0; i < s->n_numbers; i++)
         encoder_number(e, i, raw->numbers[i], &numeric[i], &numeric[s->n_numbers + i]);
@@ -99,8 +152,8 @@ int encoder_shape(const struct encoder *e, uint32_t n_dsps, struct network_shape
         struct network_feature *to = &out->features[n];
         bool dsp = i == s->dsp_feature;
         memcpy(to->name, f->name, sizeof(to->name));
-        to->values = dsp ? VALUE_FIRST + n_dsps : encoder_values(e, i);
-        to->dim = f->dim;
+        to->values = encoder_values(e, i, n_dsps);
+        to->dim = encoder_dim(e, i, n_dsps);
         to->slots = dsp ? 1 : f->slots;
         to->wide = f->wide;
         if (dsp)
@@ -109,47 +162,5 @@ int encoder_shape(const struct encoder *e, uint32_t n_dsps, struct network_shape
     }
     out->n_features = n;
     out->n_numeric = 2 * s->n_numbers;
-    return 0;
-}
-
-bool vocabulary_may_hold(struct bytes text)
-{
-    return text.len > 0 && memchr(text.base, '\0', text.len) == NULL;
-}
-
-int vocabulary_write(const struct interner *vocabulary, char **text, size_t *size)
-{
-    uint32_t n = interner_count(vocabulary);
-    *text = NULL;
-    *size = 0;
-    for (uint32_t i = 0; i < n; i++)
-        *size += interner_text(vocabulary, i).len + 1;
-    if (*size == 0)
-        return 0;
-    char *at = *text = malloc(*size);
-    if (at == NULL)
-        return -1;
-    for (uint32_t i = 0; i < n; i++) {
-        struct bytes b = interner_text(vocabulary, i);
-        memcpy(at, b.base, b.len);
-        at[b.len] = '\0';
-        at += b.len + 1;
-    }
-    return 0;
-}
-
-int vocabulary_read(struct interner *vocabulary, struct bytes text)
-{
-    while (text.len > 0) {
-        const char *end = memchr(text.base, '\0', text.len);
-        if (end == NULL || end == text.base)
-            return -1;
-        struct bytes value = {text.base, (size_t)(end - text.base)};
-        uint32_t n = interner_count(vocabulary);
-        if (interner_add(vocabulary, value) != n)
-            return -1;
-        text.base += value.len + 1;
-        text.len -= value.len + 1;
-    }
     return 0;
 }

@@ -10,19 +10,24 @@
 
 #include "filter/interner.h"
 #include "filter/schema.h"
+#include "filter/vocabulary.h"
 
 struct encoder {
-    const struct schema *schema;    /* borrowed */
-    struct interner **vocabularies; /* [n_features]; text n has row VALUE_FIRST + n; NULL for the
-                                       DSP and numbers */
-    double *mean, *std;             /* [n_numbers] */
+    const struct schema *schema;     /* borrowed */
+    struct interner **vocabularies;  /* [n_features]; text n has row VALUE_FIRST + n; NULL for the
+                                        DSP, numbers and hashed features */
+    const struct interner **of_slot; /* [n_slots] its feature's vocabulary */
+    uint32_t *empty_row;             /* [n_slots] of an empty text */
+    double *mean, *std;              /* [n_numbers] */
 };
 
 /* Empty vocabularies, mean 0, std 1. */
 struct encoder *encoder_create(const struct schema *s);
 void encoder_destroy(struct encoder *e);
 
-/* VALUE_MISSING for an empty text, VALUE_UNKNOWN for one that the vocabulary has not. */
+/* VALUE_MISSING for an empty text. One that the vocabulary has not counts, in a feature with
+ * back-off, as the longest of its coarser texts that it has ("USA/ca" of "USA/ca/oakland"); else it
+ * is VALUE_UNKNOWN. In a hashed feature: VALUE_FIRST + hash_bytes(text, 0) mod 2^hash_bits. */
 uint32_t encoder_row(const struct encoder *e, uint32_t feature, struct bytes text);
 /* in: NAN = missing. */
 void encoder_number(const struct encoder *e, uint32_t number, double in, float *value,
@@ -32,17 +37,14 @@ void encoder_number(const struct encoder *e, uint32_t number, double in, float *
 void encoder_encode(const struct encoder *e, const struct raw_features *raw, uint32_t *slots,
                     float *numeric);
 
+/* Length of a value's embedding: the schema's, else by the rule of the published prototype,
+ * (rows of the table + 1) / 2, at most SCHEMA_DIM_RULE_MAX. 0: a number. */
+uint32_t encoder_dim(const struct encoder *e, uint32_t feature, uint32_t n_dsps);
+/* Writes these dims into a schema, whose features are the encoder's: what a model file says. */
+void encoder_settle_dims(const struct encoder *e, uint32_t n_dsps, struct schema *s);
+
 /* The network's shape but for hidden1 and hidden2; network_shape_dispose frees it. -1: no memory.
  */
 int encoder_shape(const struct encoder *e, uint32_t n_dsps, struct network_shape *out);
-
-/* ---- vocabularies in a model file: the texts in order, each ended by a NUL ---- */
-
-/* A text with a NUL in it cannot be in a vocabulary. */
-bool vocabulary_may_hold(struct bytes text);
-/* Caller frees; *size bytes, 0 (and NULL) when the vocabulary is empty. -1: no memory. */
-int vocabulary_write(const struct interner *vocabulary, char **text, size_t *size);
-/* -1: no memory, an empty or repeated text, or no NUL at the end. */
-int vocabulary_read(struct interner *vocabulary, struct bytes text);
 
 #endif

@@ -1,12 +1,12 @@
-/* The closed list of what a feature may read: a table of named sources, each a small function of
- * the request, its place and its time. Nothing else gets into a model: no auction id, no user id,
- * no address. */
+/* The sources of features, by name: each a small function of the request, its place and its time.
+ * feature_source_list.h is the closed list of them. */
 #ifndef FILTER_FEATURE_SOURCE_H
 #define FILTER_FEATURE_SOURCE_H
 
 #include "arena.h"
 #include "filter/bid_request.h"
 #include "filter/geo.h"
+#include "filter/time_zone.h"
 #include "filter/user_agent.h"
 
 enum source_kind {
@@ -16,28 +16,45 @@ enum source_kind {
     SOURCE_NUMBER,
 };
 
-/* What the sources read, with what several of them share computed once. */
+/* What all imps say together. */
+struct source_imps {
+    uint8_t media; /* bits of enum media */
+    bool instl, rewarded;
+    bool deals, open, closed; /* any deal; an imp in an open auction, in a private one */
+    int8_t secure;            /* the strictest */
+    const struct imp *cheapest, *video, *audio; /* the first such; NULL without any */
+};
+
+/* What the sources read; what several of them share is computed once, when the first asks. */
 struct source_input {
     const struct bid_request *r;
     const struct geo_place *place;
+    const struct user_agent_rules *user_agents;
+    const struct time_zones *time_zones;
     struct arena *arena;
-    int64_t local_minute, utc_minute; /* since Monday 00:00, 0..10079 */
-    int32_t year;                     /* of the request, UTC */
-    struct bytes domain;              /* of the property, normalised */
+    int64_t ts_ms;
+    struct source_imps imps;
+
+    bool geo_read, local_read, domain_read, ua_read, os_read;
+    uint32_t local_minute;             /* since Monday 00:00 */
+    struct bytes geo_code, geo_region; /* "USA/ca/oakland", and its begin "USA/ca" */
+    struct bytes domain;               /* of the property, normalised */
     struct user_agent ua;
     struct bytes os; /* device.os or the user agent's, as a family */
 };
 void source_input_init(struct source_input *in, const struct bid_request *r,
                        const struct geo_place *place, int64_t ts_ms,
-                       const struct user_agent_rules *rules, struct arena *arena);
+                       const struct user_agent_rules *user_agents,
+                       const struct time_zones *time_zones, struct arena *arena);
 
 struct feature_source {
     const char *name;
     enum source_kind kind;
-    struct bytes (*text)(const struct source_input *in); /* {NULL, 0} or empty = missing */
+    char level; /* stands between a text's levels, coarse to fine: "USA/ca"; 0: it has none */
+    struct bytes (*text)(struct source_input *in); /* {NULL, 0} or empty = missing */
     /* Up to max different values, none of them empty; returns how many. */
-    uint32_t (*texts)(const struct source_input *in, struct bytes *out, uint32_t max);
-    double (*number)(const struct source_input *in); /* NAN = missing */
+    uint32_t (*texts)(struct source_input *in, struct bytes *out, uint32_t max);
+    double (*number)(struct source_input *in); /* NAN = missing */
     const char *doc;
 };
 

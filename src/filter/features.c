@@ -13,7 +13,7 @@ void features_extract(const struct schema *s, const struct bid_request *r,
                       struct raw_features *out)
 {
     struct source_input in;
-    source_input_init(&in, r, place, ts_ms, s->user_agents, arena);
+    source_input_init(&in, r, place, ts_ms, s->user_agents, s->time_zones, arena);
     out->texts = arena_alloc(arena, s->n_slots * sizeof(*out->texts));
     out->numbers = arena_alloc(arena, s->n_numbers * sizeof(*out->numbers));
     for (uint32_t i = 0; i < s->n_features; i++) {

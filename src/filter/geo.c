@@ -1,6 +1,7 @@
 /* What the request itself says about its place is believed; the database is asked only when the
  * request names no country that exists. Then the database answers for every field that is still
- * absent, so that a place never mixes two countries.
+ * absent, so that a place never mixes two countries. Two layouts of entries are known: MaxMind's,
+ * nested, and the flat one (country_code, state1, city, ...).
  *
  * The database is a file from outside: whatever in it does not read back as the type it should have
  * counts as absent, and an entry without a country counts as no entry. */
@@ -104,6 +105,18 @@ static struct bytes text_at(MMDB_entry_s *entry, const char *const *path)
     return (struct bytes){data.utf8_string, data.data_size};
 }
 
+static double number_of_text(const char *text, size_t len)
+{
+    char copy[32], *end;
+    if (len == 0 || len >= sizeof(copy))
+        return NAN;
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    double x = strtod(copy, &end);
+    return end == copy + len ? x : NAN;
+}
+
+/* A number, or a text that is one. */
 static double double_at(MMDB_entry_s *entry, const char *const *path)
 {
     MMDB_entry_data_s data;
@@ -111,12 +124,13 @@ static double double_at(MMDB_entry_s *entry, const char *const *path)
         return NAN;
     if (data.type == MMDB_DATA_TYPE_DOUBLE)
         return data.double_value;
+    if (data.type == MMDB_DATA_TYPE_UTF8_STRING)
+        return number_of_text(data.utf8_string, data.data_size);
     return data.type == MMDB_DATA_TYPE_FLOAT ? (double)data.float_value : NAN;
 }
 
-static struct bytes metro_at(MMDB_entry_s *entry)
+static struct bytes metro_at(MMDB_entry_s *entry, const char *const *path)
 {
-    static const char *const path[] = {"location", "metro_code", NULL};
     MMDB_entry_data_s data;
     uint32_t code = 0;
     if (value_at(entry, path, &data)) {
@@ -191,50 +205,71 @@ static void fill(struct bytes *field, struct bytes value)
         *field = value;
 }
 
-static void fill_from_database(const struct geo *g, struct bytes ip, struct geo_place *out)
-{
-    static const char *const country[] = {"country", "iso_code", NULL};
-    static const char *const registered[] = {"registered_country", "iso_code", NULL};
-    static const char *const region[] = {"subdivisions", "0", "iso_code", NULL};
-    static const char *const city[] = {"city", "names", "en", NULL};
-    static const char *const zip[] = {"postal", "code", NULL};
-    static const char *const lat[] = {"location", "latitude", NULL};
-    static const char *const lon[] = {"location", "longitude", NULL};
+/* Where the values of an entry are. */
+typedef const char *const entry_path[5];
 
-    MMDB_entry_s entry;
-    if (!find_entry(g, ip, &entry))
-        return;
-    struct bytes code = country_alpha3(text_at(&entry, country));
+static const struct layout {
+    entry_path country, country_else, region, city, zip, metro, lat, lon, time_zone;
+} LAYOUTS[] = {
+    {{"country", "iso_code"}, /* MaxMind's */
+     {"registered_country", "iso_code"},
+     {"subdivisions", "0", "iso_code"},
+     {"city", "names", "en"},
+     {"postal", "code"},
+     {"location", "metro_code"},
+     {"location", "latitude"},
+     {"location", "longitude"},
+     {"location", "time_zone"}},
+    {{"country_code"}, /* the flat one */
+     {"country_code"},
+     {"state1"},
+     {"city"},
+     {"postcode"},
+     {"metro_code"},
+     {"latitude"},
+     {"longitude"},
+     {"timezone"}},
+};
+
+/* False: the entry names no country there. */
+static bool fill_from_entry(MMDB_entry_s *entry, const struct layout *at, struct geo_place *out)
+{
+    struct bytes code = country_alpha3(text_at(entry, at->country));
     if (code.len == 0)
-        code = country_alpha3(text_at(&entry, registered));
+        code = country_alpha3(text_at(entry, at->country_else));
     if (code.len == 0)
-        return;
+        return false;
     out->country = code;
     out->from_database = true;
-    fill(&out->region, text_at(&entry, region));
-    fill(&out->city, text_at(&entry, city));
-    fill(&out->zip, text_at(&entry, zip));
-    fill(&out->metro, metro_at(&entry));
+    fill(&out->region, text_at(entry, at->region));
+    fill(&out->city, text_at(entry, at->city));
+    fill(&out->zip, text_at(entry, at->zip));
+    fill(&out->metro, metro_at(entry, at->metro));
+    fill(&out->time_zone, text_at(entry, at->time_zone));
     if (isnan(out->lat))
-        coordinates_set(out, double_at(&entry, lat), double_at(&entry, lon));
+        coordinates_set(out, double_at(entry, at->lat), double_at(entry, at->lon));
+    return true;
+}
+
+static void fill_from_database(const struct geo *g, struct bytes ip, struct geo_place *out)
+{
+    MMDB_entry_s entry;
+    if (find_entry(g, ip, &entry))
+        for (size_t i = 0; i < sizeof(LAYOUTS) / sizeof(LAYOUTS[0]); i++)
+            if (fill_from_entry(&entry, &LAYOUTS[i], out))
+                return;
 }
 
 /* ISO 3166-2 ("US-CA") and its last part alone ("CA") are both in use. */
 static struct bytes region_without_country(struct bytes region, struct bytes country)
 {
+    if (region.len <= 3 || region.base[2] != '-')
+        return region;
     struct bytes alpha2 = country_alpha2(country);
-    if (alpha2.len == 2 && region.len > 3 && region.base[2] == '-' &&
-        (region.base[0] | 32) == (alpha2.base[0] | 32) &&
+    if (alpha2.len == 2 && (region.base[0] | 32) == (alpha2.base[0] | 32) &&
         (region.base[1] | 32) == (alpha2.base[1] | 32))
         return (struct bytes){region.base + 3, region.len - 3};
     return region;
-}
-
-static int32_t utcoffset(int32_t of_request, double lon)
-{
-    if (of_request >= -UTCOFFSET_MINUTES_MAX && of_request <= UTCOFFSET_MINUTES_MAX)
-        return of_request;
-    return isnan(lon) ? 0 : (int32_t)lround(lon / 15) * 60;
 }
 
 void geo_locate(const struct geo *g, const struct bid_request *r, struct geo_place *out)
@@ -252,5 +287,7 @@ void geo_locate(const struct geo *g, const struct bid_request *r, struct geo_pla
             fill_from_database(g, r->device.ipv6, out);
     }
     out->region = region_without_country(out->region, out->country);
-    out->utcoffset_min = utcoffset(r->geo.utcoffset, out->lon);
+    bool told =
+        r->geo.utcoffset >= -UTCOFFSET_MINUTES_MAX && r->geo.utcoffset <= UTCOFFSET_MINUTES_MAX;
+    out->utcoffset_min = told ? r->geo.utcoffset : GEO_UTCOFFSET_ABSENT;
 }

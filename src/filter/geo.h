@@ -10,13 +10,15 @@ struct geo; /* an open database; immutable, any thread */
 struct geo *geo_open(const char *path, struct error *err);
 void geo_close(struct geo *g);
 
+#define GEO_UTCOFFSET_ABSENT INT32_MIN
+
 struct geo_place {
     struct bytes country; /* ISO 3166-1 alpha-3, as in OpenRTB, also when the database or the
                              request has alpha-2 */
     struct bytes region, city, zip, metro;
-    double lat, lon;       /* NAN */
-    int32_t utcoffset_min; /* local time minus UTC; from the request, else by longitude / 15
-                              degrees, else 0 */
+    double lat, lon;        /* NAN */
+    struct bytes time_zone; /* "Europe/London", of the database */
+    int32_t utcoffset_min;  /* local time minus UTC, as the request says it; GEO_UTCOFFSET_ABSENT */
     bool from_database;
 };
 

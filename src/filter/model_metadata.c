@@ -28,7 +28,9 @@ struct model_metadata *model_metadata_create(void)
                                           .to_ms = -1,
                                           .validation_from_ms = -1,
                                           .validation_to_ms = -1,
+                                          .learnt_to_ms = -1,
                                           .recall_target = NAN,
+                                          .confidence = NAN,
                                           .auc = NAN,
                                           .nll = NAN};
     return m;
@@ -40,7 +42,10 @@ void model_metadata_destroy(struct model_metadata *m)
         return;
     for (uint32_t i = 0; m->curves != NULL && i < interner_count(m->dsps); i++)
         free(m->curves[i]);
+    for (uint32_t i = 0; m->value_curves != NULL && i < interner_count(m->dsps); i++)
+        free(m->value_curves[i]);
     free(m->curves);
+    free(m->value_curves);
     interner_destroy(m->dsps);
     free(m->mean);
     free(m->std);
@@ -75,8 +80,12 @@ static json_t *curves_to_json(const struct model_metadata *m)
     json_t *curves = json_object();
     for (uint32_t i = 0; m->curves != NULL && i < interner_count(m->dsps); i++) {
         struct bytes name = interner_text(m->dsps, i);
-        if (m->curves[i] != NULL)
-            json_object_setn_new(curves, name.base, name.len, curve_to_json(m->curves[i]));
+        if (m->curves[i] == NULL)
+            continue;
+        json_t *curve = curve_to_json(m->curves[i]);
+        if (m->value_curves != NULL && m->value_curves[i] != NULL)
+            json_object_set_new(curve, "value", curve_to_json(m->value_curves[i]));
+        json_object_setn_new(curves, name.base, name.len, curve);
     }
     return curves;
 }
@@ -108,15 +117,17 @@ static json_t *encoded_schema_to_json(const struct model_metadata *m)
 static json_t *training_to_json(const struct model_training *t)
 {
     return json_pack(
-        "{s:I,s:I,s:I,s:I, s:I,s:I,s:I,s:I, s:I,s:I,s:I, s:I,s:i,s:i,s:b,s:o}", "from_ms",
-        (json_int_t)t->from_ms, "to_ms", (json_int_t)t->to_ms, "validation_from_ms",
+        "{s:I,s:I,s:I,s:I, s:I,s:I,s:I,s:I, s:I,s:I,s:I, s:I,s:i,s:i,s:b,s:I, s:o,s:o,s:f}",
+        "from_ms", (json_int_t)t->from_ms, "to_ms", (json_int_t)t->to_ms, "validation_from_ms",
         (json_int_t)t->validation_from_ms, "validation_to_ms", (json_int_t)t->validation_to_ms,
         "train_pairs", (json_int_t)t->train_pairs, "train_bids", (json_int_t)t->train_bids,
         "validation_pairs", (json_int_t)t->validation_pairs, "validation_bids",
         (json_int_t)t->validation_bids, "requests", (json_int_t)t->requests, "requests_unreadable",
         (json_int_t)t->requests_unreadable, "pairs_dropped", (json_int_t)t->pairs_dropped, "seed",
         (json_int_t)t->seed, "epochs", (int)t->epochs, "best_epoch", (int)t->best_epoch, "refit",
-        (int)t->refit, "recall_target", real_or_null(t->recall_target));
+        (int)t->refit, "learnt_to_ms", (json_int_t)t->learnt_to_ms, "recall_target",
+        real_or_null(t->recall_target), "recall_confidence", real_or_null(t->confidence),
+        "recall_margin", t->margin);
 }
 
 /* Takes the reference. */
@@ -135,14 +146,39 @@ static uint64_t hash_of_value(struct bytes value, uint64_t so_far)
     return hash_bytes(value, so_far);
 }
 
+enum { FLOAT_DIGITS = 9, DOUBLE_DIGITS = 17 }; /* that read back to the same bits */
+
+/* Takes the values; those that are {NULL, 0} are left out. How many entries, with the checksum. */
+static size_t fill_entries(const struct bytes values[KEYS_N],
+                           struct safetensors_entry entries[MODEL_METADATA_ENTRIES])
+{
+    char checksum[17];
+    uint64_t hash = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < KEYS_N; i++) {
+        hash = hash_of_value(values[i], hash);
+        if (values[i].base != NULL)
+            entries[n++] = (struct safetensors_entry){KEYS[i], values[i]};
+    }
+    snprintf(checksum, sizeof(checksum), "%016" PRIx64, hash);
+    entries[n++] = (struct safetensors_entry){"metadata_checksum", bytes_of(strdup(checksum))};
+    return n;
+}
+
+static struct bytes metrics_text(const struct model_metadata *m)
+{
+    return dump(json_pack("{s:o,s:o}", "auc", real_or_null(m->training.auc), "nll",
+                          real_or_null(m->training.nll)),
+                FLOAT_DIGITS);
+}
+
 int model_metadata_write(const struct model_metadata *m,
                          struct safetensors_entry entries[MODEL_METADATA_ENTRIES])
 {
-    enum { FLOAT_DIGITS = 9, DOUBLE_DIGITS = 17 }; /* that read back to the same bits */
-    char rate[32], top[32], checksum[17];
+    char rate[32], top[32];
     snprintf(rate, sizeof(rate), "%.9g", (double)m->negative_rate);
     snprintf(top, sizeof(top), "%.9g", (double)m->activation_top);
-    struct bytes values[] = {
+    const struct bytes values[KEYS_N] = {
         bytes_of(strdup(FORMAT)),
         dump(encoded_schema_to_json(m), DOUBLE_DIGITS),
         dump(dsps_to_json(m), FLOAT_DIGITS),
@@ -150,25 +186,52 @@ int model_metadata_write(const struct model_metadata *m,
         bytes_of(strdup(top)),
         dump(curves_to_json(m), FLOAT_DIGITS),
         dump(training_to_json(&m->training), DOUBLE_DIGITS),
-        dump(json_pack("{s:o,s:o}", "auc", real_or_null(m->training.auc), "nll",
-                       real_or_null(m->training.nll)),
-             FLOAT_DIGITS),
+        metrics_text(m),
         bytes_of(strdup("bidsieve " BIDSIEVE_VERSION)),
     };
-    uint64_t hash = 0;
-    bool complete = true;
-    for (size_t i = 0; i < KEYS_N; i++) {
-        entries[i] = (struct safetensors_entry){KEYS[i], values[i]};
-        complete &= values[i].base != NULL;
-        if (complete)
-            hash = hash_of_value(values[i], hash);
-    }
-    snprintf(checksum, sizeof(checksum), "%016" PRIx64, hash);
-    entries[KEYS_N] = (struct safetensors_entry){"metadata_checksum", bytes_of(strdup(checksum))};
-    if (complete && entries[KEYS_N].value.base != NULL)
+    size_t n = fill_entries(values, entries);
+    if (n == MODEL_METADATA_ENTRIES && entries[n - 1].value.base != NULL)
         return 0;
     model_metadata_free_entries(entries);
     return -1;
+}
+
+/* What the training was, but for what belongs to the curves. */
+static struct bytes training_text(struct bytes old, const struct model_training *t)
+{
+    static const char *const of_curves[] = {
+        "validation_from_ms", "validation_to_ms", "validation_pairs",  "validation_bids",
+        "learnt_to_ms",       "recall_target",    "recall_confidence", "recall_margin"};
+    json_t *all = training_to_json(t);
+    json_t *kept = old.base != NULL ? json_loadb(old.base, old.len, 0, NULL) : json_object();
+    for (size_t i = 0; i < sizeof(of_curves) / sizeof(of_curves[0]); i++)
+        json_object_set(kept, of_curves[i], json_object_get(all, of_curves[i]));
+    json_decref(all);
+    return dump(kept, DOUBLE_DIGITS);
+}
+
+size_t model_metadata_rewrite(const struct safetensors *f, const struct model_metadata *m,
+                              struct safetensors_entry entries[MODEL_METADATA_ENTRIES])
+{
+    struct bytes values[KEYS_N];
+    bool complete = true;
+    for (size_t i = 0; i < KEYS_N; i++) {
+        struct bytes old = safetensors_metadata(f, KEYS[i]);
+        bool fresh = true;
+        if (strcmp(KEYS[i], "curves") == 0)
+            values[i] = dump(curves_to_json(m), FLOAT_DIGITS);
+        else if (strcmp(KEYS[i], "training") == 0)
+            values[i] = training_text(old, &m->training);
+        else if (strcmp(KEYS[i], "metrics") == 0)
+            values[i] = metrics_text(m);
+        else {
+            fresh = old.base != NULL;
+            values[i] = fresh ? (struct bytes){strndup(old.base, old.len), old.len} : old;
+        }
+        complete &= !fresh || values[i].base != NULL;
+    }
+    size_t n = fill_entries(values, entries);
+    return complete && entries[n - 1].value.base != NULL ? n : 0;
 }
 
 void model_metadata_free_entries(struct safetensors_entry entries[MODEL_METADATA_ENTRIES])
@@ -332,12 +395,28 @@ static bool curve_from_json(const json_t *object, struct recall_curve *c)
     return true;
 }
 
+/* *out stays NULL where there is none. */
+static int read_curve(struct recall_curve **out, const json_t *object, const char *what,
+                      struct bytes dsp, const char *path, struct error *err)
+{
+    if (object == NULL)
+        return 0;
+    *out = malloc(sizeof(**out));
+    if (*out == NULL)
+        return error_set(err, "%s: out of memory", path);
+    if (!curve_from_json(object, *out))
+        return error_set(err, "%s: curves: \"%.*s\"%s is no recall curve", path, (int)dsp.len,
+                         dsp.base, what);
+    return 0;
+}
+
 static int read_curves(struct model_metadata *m, const struct safetensors *f, const char *path,
                        struct error *err)
 {
     uint32_t n = interner_count(m->dsps);
     m->curves = calloc(n, sizeof(*m->curves));
-    if (m->curves == NULL)
+    m->value_curves = calloc(n, sizeof(*m->value_curves));
+    if (m->curves == NULL || m->value_curves == NULL)
         return error_set(err, "%s: out of memory", path);
     struct bytes text = safetensors_metadata(f, "curves");
     json_t *curves = text.base != NULL ? load(text, path, "curves", err) : json_object();
@@ -347,14 +426,10 @@ static int read_curves(struct model_metadata *m, const struct safetensors *f, co
     for (uint32_t i = 0; status == 0 && i < n; i++) {
         struct bytes name = interner_text(m->dsps, i);
         const json_t *object = json_object_getn(curves, name.base, name.len);
-        if (object == NULL)
-            continue;
-        m->curves[i] = malloc(sizeof(*m->curves[i]));
-        if (m->curves[i] == NULL)
-            status = error_set(err, "%s: out of memory", path);
-        else if (!curve_from_json(object, m->curves[i]))
-            status = error_set(err, "%s: curves: \"%.*s\" is no recall curve", path, (int)name.len,
-                               name.base);
+        status = read_curve(&m->curves[i], object, "", name, path, err);
+        if (status == 0)
+            status = read_curve(&m->value_curves[i], json_object_get(object, "value"), ".value",
+                                name, path, err);
     }
     json_decref(curves);
     return status;
@@ -410,8 +485,13 @@ static int read_training(struct model_metadata *m, const struct safetensors *f, 
         t->train_bids = (uint64_t)member_integer(object, "train_bids", 0);
         t->validation_pairs = (uint64_t)member_integer(object, "validation_pairs", 0);
         t->validation_bids = (uint64_t)member_integer(object, "validation_bids", 0);
+        t->learnt_to_ms = member_integer(object, "learnt_to_ms", t->validation_to_ms);
         t->recall_target = member(object, "recall_target", NAN);
+        t->confidence = member(object, "recall_confidence", NAN);
+        t->margin = member(object, "recall_margin", 0);
         json_decref(object);
+        if (!(t->margin >= 0 && t->margin <= 1))
+            return error_set(err, "%s: training: recall_margin: must be from 0 to 1", path);
     }
     if (metrics.base != NULL) {
         json_t *object = load(metrics, path, "metrics", err);

@@ -8,7 +8,8 @@
  *   activation_top     what a unit of the first hidden layer rarely exceeds: the scale of the
  *                      whole numbers that serve the model where they are faster; absent: floats
  *   curves             {"alpha": {pairs, bids, bid_rate, auc, nll, calibration,
- *                                 points: [[threshold, recall, low, high, withheld], ...]}}
+ *                                 points: [[threshold, recall, low, high, withheld], ...],
+ *                                 value: {likewise, with bids weighed by price}}}
  *   training           windows, counts, options
  *   metrics            {"auc":.., "nll":..} over the validation slice, all DSPs
  *   tool               the version that wrote it
@@ -23,14 +24,18 @@
 enum { MODEL_DSPS_MAX = 65535, MODEL_DSP_NAME_MAX = 255 };
 
 struct model_training {
-    int64_t from_ms, to_ms, validation_from_ms, validation_to_ms; /* -1 unknown */
+    /* -1 unknown. validation_*: what the curves are drawn from. After learnt_to_ms the network has
+     * seen nothing. */
+    int64_t from_ms, to_ms, validation_from_ms, validation_to_ms, learnt_to_ms;
     uint64_t train_pairs, train_bids, validation_pairs, validation_bids;
     uint64_t requests, requests_unreadable, pairs_dropped;
     uint64_t seed;
     uint32_t epochs, best_epoch;
     bool refit; /* the network was trained once more, on both slices, after the curves were drawn */
     double recall_target;
-    double auc, nll; /* NAN unknown */
+    double confidence; /* of the curves' bounds; NAN unknown */
+    double margin;     /* what recall_with_margin adds to a target */
+    double auc, nll;   /* NAN unknown */
 };
 
 struct model_metadata {
@@ -38,8 +43,9 @@ struct model_metadata {
     double *mean, *std;    /* [schema's numbers] owned */
     struct interner *dsps; /* owned */
     float negative_rate;
-    float activation_top;         /* 0 unknown */
-    struct recall_curve **curves; /* [dsps] owned; NULL = none */
+    float activation_top;               /* 0 unknown */
+    struct recall_curve **curves;       /* [dsps] owned; NULL = none */
+    struct recall_curve **value_curves; /* likewise */
     struct model_training training;
 };
 
@@ -53,6 +59,10 @@ enum { MODEL_METADATA_ENTRIES = 10 };
 /* Fills entries; each value is to be freed (model_metadata_free_entries). -1: no memory. */
 int model_metadata_write(const struct model_metadata *m,
                          struct safetensors_entry entries[MODEL_METADATA_ENTRIES]);
+/* Likewise, for a model that was read from f and got other curves: what else f's metadata says
+ * stays to the letter. How many entries it filled; 0: no memory. */
+size_t model_metadata_rewrite(const struct safetensors *f, const struct model_metadata *m,
+                              struct safetensors_entry entries[MODEL_METADATA_ENTRIES]);
 void model_metadata_free_entries(struct safetensors_entry entries[MODEL_METADATA_ENTRIES]);
 
 /* All of it as one JSON object, the way `inspect` shows it; caller frees. NULL: no memory. */

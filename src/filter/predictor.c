@@ -146,6 +146,9 @@ static void set_info(struct predictor *p, uint64_t checksum)
         .window_to_ms = t->to_ms,
         .validation_from_ms = t->validation_from_ms,
         .validation_to_ms = t->validation_to_ms,
+        .learnt_to_ms = t->learnt_to_ms,
+        .recall_confidence = t->confidence,
+        .recall_margin = t->margin,
         .train_pairs = t->train_pairs,
         .train_bids = t->train_bids,
         .validation_pairs = t->validation_pairs,
@@ -239,13 +242,72 @@ const struct recall_curve *predictor_curve(const struct predictor *p, uint32_t d
     return p->metadata->curves[dsp];
 }
 
+const struct recall_curve *predictor_curve_of(const struct predictor *p, uint32_t dsp,
+                                              enum recall_of of)
+{
+    return of == RECALL_OF_VALUE ? p->metadata->value_curves[dsp] : p->metadata->curves[dsp];
+}
+
+static const struct recall_curve *curve_in_force(const struct predictor *p, uint32_t dsp,
+                                                 enum recall_of of)
+{
+    const struct recall_curve *curve = predictor_curve_of(p, dsp, of);
+    return curve != NULL ? curve : predictor_curve(p, dsp);
+}
+
 /* A curve's 0 means that nothing is proven at this target: a score is never 0, so that a threshold
  * of 0 would send everything anyway. */
-float predictor_threshold(const struct predictor *p, uint32_t dsp, double recall_target)
+float predictor_threshold_bare(const struct predictor *p, uint32_t dsp, double recall_target,
+                               enum recall_of of)
 {
-    const struct recall_curve *curve = predictor_curve(p, dsp);
+    const struct recall_curve *curve = curve_in_force(p, dsp, of);
     float threshold = curve != NULL ? recall_curve_threshold(curve, recall_target) : 0;
     return threshold > 0 ? threshold : NAN;
+}
+
+float predictor_threshold_of(const struct predictor *p, uint32_t dsp, double recall_target,
+                             enum recall_of of)
+{
+    return predictor_threshold_bare(p, dsp,
+                                    recall_with_margin(recall_target, p->info.recall_margin), of);
+}
+
+float predictor_threshold(const struct predictor *p, uint32_t dsp, double recall_target)
+{
+    return predictor_threshold_of(p, dsp, recall_target, RECALL_OF_BIDS);
+}
+
+const char *predictor_not_filtered(const struct predictor *p, uint32_t dsp, double recall_target,
+                                   enum recall_of of)
+{
+    if (!isnan(predictor_threshold_of(p, dsp, recall_target, of)))
+        return NULL;
+    return curve_in_force(p, dsp, of) == NULL ? "the model has no recall curve for it"
+                                              : "too few bids to prove a threshold";
+}
+
+double predictor_withheld(const struct predictor *p, uint32_t dsp, float threshold,
+                          enum recall_of of)
+{
+    const struct recall_curve *c = curve_in_force(p, dsp, of);
+    for (uint32_t k = 0; c != NULL && k < c->n; k++)
+        if (c->points[k].threshold == threshold)
+            return (double)c->points[k].withheld;
+    return 0;
+}
+
+const char *predictor_feature_source(const struct predictor *p, const char *feature)
+{
+    const struct schema *s = p->metadata->schema;
+    for (uint32_t i = 0; i < s->n_features; i++)
+        if (strcmp(s->features[i].name, feature) == 0)
+            return s->features[i].source->name;
+    return NULL;
+}
+
+const struct encoder *predictor_encoder(const struct predictor *p)
+{
+    return p->encoder;
 }
 
 char *predictor_describe(const struct predictor *p)

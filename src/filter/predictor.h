@@ -5,6 +5,7 @@
 
 #include "error.h"
 #include "filter/bid_request.h"
+#include "filter/encoder.h"
 #include "filter/features.h"
 #include "filter/geo.h"
 #include "model/metrics.h"
@@ -20,7 +21,9 @@ void predictor_destroy(struct predictor *p);
 struct predictor_info {
     const char *version; /* "20261122T091500Z-3f9c0a1b2c3d4e5f": when trained, checksum */
     int64_t trained_at_ms, window_from_ms, window_to_ms; /* training; -1 unknown */
-    int64_t validation_from_ms, validation_to_ms;
+    int64_t validation_from_ms, validation_to_ms;        /* what the curves are drawn from */
+    int64_t learnt_to_ms;                                /* the network has seen nothing later */
+    double recall_confidence, recall_margin;             /* of the curves; NAN unknown, 0 */
     uint64_t train_pairs, train_bids, validation_pairs, validation_bids;
     float negative_rate;
     uint32_t n_dsps;
@@ -33,9 +36,30 @@ const char *predictor_dsp_name(const struct predictor *p, uint32_t dsp);
 int32_t predictor_find_dsp(const struct predictor *p, const char *name); /* -1 unknown */
 const struct recall_curve *predictor_curve(const struct predictor *p,
                                            uint32_t dsp); /* NULL = none */
-/* The threshold that keeps recall_target by its curve; NAN where there is no curve, or too few bids
- * to prove it: such a DSP is sent everything. */
+/* Of value only where the model has it (no fall back). */
+const struct recall_curve *predictor_curve_of(const struct predictor *p, uint32_t dsp,
+                                              enum recall_of of);
+/* The threshold that keeps recall_target, and the model's margin, by its curve; NAN where there is
+ * no curve, or too few bids to prove it: such a DSP is sent everything. */
 float predictor_threshold(const struct predictor *p, uint32_t dsp, double recall_target);
+/* Likewise; of bids where the model has no curve of value. */
+float predictor_threshold_of(const struct predictor *p, uint32_t dsp, double recall_target,
+                             enum recall_of of);
+/* Likewise, without the margin: what the margin costs is the difference. */
+float predictor_threshold_bare(const struct predictor *p, uint32_t dsp, double recall_target,
+                               enum recall_of of);
+/* Why there is no such threshold, for people; NULL where there is one. */
+const char *predictor_not_filtered(const struct predictor *p, uint32_t dsp, double recall_target,
+                                   enum recall_of of);
+/* The share of calls that its curve says a threshold of it withholds; 0 when it is NAN. */
+double predictor_withheld(const struct predictor *p, uint32_t dsp, float threshold,
+                          enum recall_of of);
+
+/* The source of a feature of its schema; NULL: no feature has the name. */
+const char *predictor_feature_source(const struct predictor *p, const char *feature);
+
+/* Its vocabularies and normalisation; lives as long as the model. */
+const struct encoder *predictor_encoder(const struct predictor *p);
 
 /* The whole __metadata__ as one JSON object, for `inspect`, with what serves it here: "served":
  * {"kernel", "bytes": {rows, layers, wide, scratch}}; caller frees. */

@@ -24,9 +24,22 @@ static size_t authority_length(struct bytes rest)
     return n;
 }
 
+/* Nothing in it that sets a host apart from the rest of a URL. */
+static bool is_bare_host(struct bytes text)
+{
+    static const bool sets_apart[256] = {['/'] = true, ['?'] = true, ['#'] = true, ['@'] = true,
+                                         ['['] = true, [']'] = true, [':'] = true};
+    bool found = false;
+    for (size_t i = 0; i < text.len; i++)
+        found |= sets_apart[(unsigned char)text.base[i]];
+    return !found;
+}
+
 /* The host inside a URL or a bare "host/path"; borrowed, as it is written. */
 static struct bytes url_host(struct bytes url)
 {
+    if (is_bare_host(url))
+        return url.len > 0 ? url : (struct bytes){NULL, 0};
     struct bytes rest = after_scheme(url);
     struct bytes host = {rest.base, authority_length(rest)};
     for (size_t i = host.len; i > 0; i--) /* user@host */
@@ -76,10 +89,7 @@ struct bytes property_domain(const struct bid_request *r, char buffer[PROPERTY_D
         name.len--;
     if (name.len == 0 || name.len > PROPERTY_DOMAIN_MAX)
         return (struct bytes){NULL, 0};
-    for (size_t i = 0; i < name.len; i++) {
-        char c = name.base[i];
-        buffer[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-    }
+    bytes_lower(buffer, name);
     if (name.len > 4 && memcmp(buffer, "www.", 4) == 0)
         return (struct bytes){buffer + 4, name.len - 4};
     return (struct bytes){buffer, name.len};

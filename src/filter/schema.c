@@ -6,7 +6,6 @@
 #include <string.h>
 
 enum {
-    DIM_DEFAULT = 8,
     SLOTS_DEFAULT = 4,
     MIN_COUNT_DEFAULT = 10,
     VALUES_DEFAULT = 20000,
@@ -50,6 +49,17 @@ static int read_integer(const json_t *object, const char *key, uint32_t fallback
         return error_set(err, "%s: %s.%s: must be %u..%u, not %lld", where, path, key, low, high,
                          (long long)n);
     *out = (uint32_t)n;
+    return 0;
+}
+
+/* An optional true or false; absent = false. */
+static int read_flag(const json_t *object, const char *key, bool *out, const char *where,
+                     const char *path, struct error *err)
+{
+    const json_t *value = json_object_get(object, key);
+    if (value != NULL && !json_is_boolean(value))
+        return error_set(err, "%s: %s.%s: must be true or false", where, path, key);
+    *out = json_is_true(value);
     return 0;
 }
 
@@ -144,9 +154,11 @@ static int forbid(const json_t *object, const char *const *keys, const char *why
 static int read_kind(const json_t *object, const struct schema_feature *f, const char *where,
                      const char *path, struct error *err)
 {
-    static const char *const of_text[] = {"dim", "slots", "min_count", "values_max", "wide", NULL};
-    static const char *const not_of_dsp[] = {"slots", "min_count", "values_max", "wide", NULL};
+    static const char *const of_text[] = {"dim",     "slots",     "min_count", "values_max",
+                                          "backoff", "hash_bits", "wide",      NULL};
     static const char *const not_of_single[] = {"slots", NULL};
+    static const char *const not_of_flat[] = {"backoff", NULL};
+    static const char *const not_of_hashed[] = {"min_count", "values_max", "backoff", NULL};
     bool number = f->source->kind == SOURCE_NUMBER;
     const json_t *type = json_object_get(object, "type");
     if (type != NULL) {
@@ -157,17 +169,25 @@ static int read_kind(const json_t *object, const struct schema_feature *f, const
     if (number)
         return forbid(object, of_text, "a number has none", where, path, err);
     if (f->source->kind == SOURCE_DSP)
-        return forbid(object, not_of_dsp, "the dsp feature has none", where, path, err);
-    if (f->source->kind == SOURCE_TEXT)
-        return forbid(object, not_of_single, "this source has a single value", where, path, err);
+        return forbid(object, of_text + 1, "the dsp feature has none", where, path, err);
+    if (f->source->kind == SOURCE_TEXT &&
+        forbid(object, not_of_single, "this source has a single value", where, path, err) != 0)
+        return -1;
+    if (f->source->level == 0 &&
+        forbid(object, not_of_flat, "this source's values have no levels", where, path, err) != 0)
+        return -1;
+    if (json_object_get(object, "hash_bits") != NULL)
+        return forbid(object, not_of_hashed, "not beside hash_bits: no vocabulary is kept", where,
+                      path, err);
     return 0;
 }
 
 static int read_feature(const json_t *object, struct schema_feature *f, const char *const *extra,
                         const char *where, const char *path, struct error *err)
 {
-    static const char *const known[] = {"name",      "source",     "type", "dim", "slots",
-                                        "min_count", "values_max", "wide", NULL};
+    static const char *const known[] = {"name",      "source",    "type",       "dim",
+                                        "slots",     "min_count", "values_max", "backoff",
+                                        "hash_bits", "wide",      NULL};
     if (!json_is_object(object))
         return error_set(err, "%s: %s: must be an object", where, path);
     if (unknown_member(object, known, extra, where, path, err) != 0 ||
@@ -177,16 +197,17 @@ static int read_feature(const json_t *object, struct schema_feature *f, const ch
         return -1;
     if (f->source->kind == SOURCE_NUMBER)
         return 0;
-    if (read_integer(object, "dim", DIM_DEFAULT, 1, SCHEMA_DIM_MAX, &f->dim, where, path, err) != 0)
+    if (read_integer(object, "dim", 0, 1, SCHEMA_DIM_MAX, &f->dim, where, path, err) != 0)
         return -1;
     if (f->source->kind == SOURCE_DSP)
         return 0;
 
     uint32_t slots = f->source->kind == SOURCE_TEXTS ? SLOTS_DEFAULT : 1;
-    const json_t *wide = json_object_get(object, "wide");
-    if (wide != NULL && !json_is_boolean(wide))
-        return error_set(err, "%s: %s.wide: must be true or false", where, path);
-    f->wide = json_is_true(wide);
+    if (read_flag(object, "wide", &f->wide, where, path, err) != 0 ||
+        read_flag(object, "backoff", &f->backoff, where, path, err) != 0 ||
+        read_integer(object, "hash_bits", 0, 1, SCHEMA_HASH_BITS_MAX, &f->hash_bits, where, path,
+                     err) != 0)
+        return -1;
     if (read_integer(object, "slots", slots, 1, SCHEMA_SLOTS_MAX, &f->slots, where, path, err) !=
             0 ||
         read_integer(object, "min_count", MIN_COUNT_DEFAULT, 1, 1000000000, &f->min_count, where,
@@ -209,7 +230,7 @@ static int check_whole(struct schema *s, const char *where, struct error *err)
                 return error_set(err,
                                  "%s: features[%u].name: \"%s\" is features[%u]'s name already",
                                  where, i, f->name, k);
-        inputs += f->dim;
+        inputs += f->dim > 0 || f->source->kind == SOURCE_NUMBER ? f->dim : SCHEMA_DIM_RULE_MAX;
         if (f->source->kind == SOURCE_DSP) {
             s->dsp_feature = i;
             if (++n_dsp > 1)
@@ -253,7 +274,8 @@ struct schema *schema_from_json(const json_t *document, const char *where,
     }
     s->features = calloc(n, sizeof(*s->features));
     s->user_agents = user_agent_rules_create();
-    if (s->features == NULL || s->user_agents == NULL) {
+    s->time_zones = time_zones_create();
+    if (s->features == NULL || s->user_agents == NULL || s->time_zones == NULL) {
         error_set(err, "%s: out of memory", where);
         goto fail;
     }
@@ -310,14 +332,20 @@ json_t *schema_to_json(const struct schema *s)
         json_t *object = json_pack("{s:s, s:s}", "name", f->name, "source", f->source->name);
         if (f->source->kind == SOURCE_NUMBER) {
             json_object_set_new(object, "type", json_string("number"));
-        } else {
+        } else if (f->dim > 0) {
             json_object_set_new(object, "dim", json_integer(f->dim));
         }
         if (f->slots > 0) {
             if (f->source->kind == SOURCE_TEXTS)
                 json_object_set_new(object, "slots", json_integer(f->slots));
-            json_object_set_new(object, "min_count", json_integer(f->min_count));
-            json_object_set_new(object, "values_max", json_integer(f->values_max));
+            if (f->hash_bits > 0) {
+                json_object_set_new(object, "hash_bits", json_integer(f->hash_bits));
+            } else {
+                json_object_set_new(object, "min_count", json_integer(f->min_count));
+                json_object_set_new(object, "values_max", json_integer(f->values_max));
+            }
+            if (f->backoff)
+                json_object_set_new(object, "backoff", json_true());
             json_object_set_new(object, "wide", json_boolean(f->wide));
         }
         json_array_append_new(features, object);
@@ -333,7 +361,8 @@ struct schema *schema_copy(const struct schema *s)
     *copy = *s;
     copy->features = malloc(s->n_features * sizeof(*copy->features));
     copy->user_agents = user_agent_rules_create();
-    if (copy->features == NULL || copy->user_agents == NULL) {
+    copy->time_zones = time_zones_create();
+    if (copy->features == NULL || copy->user_agents == NULL || copy->time_zones == NULL) {
         schema_destroy(copy);
         return NULL;
     }
@@ -347,6 +376,7 @@ void schema_destroy(struct schema *s)
         return;
     free(s->features);
     user_agent_rules_destroy(s->user_agents);
+    time_zones_destroy(s->time_zones);
     free(s);
 }
 

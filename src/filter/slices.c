@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "filter/model_metadata.h"
+#include "filter/vocabulary.h"
 
 enum { DSP_DROPPED = UINT16_MAX, TWO_WEEKS_MS = 14 * 24 * 3600 * 1000 };
 
@@ -83,19 +84,10 @@ static int cut(struct builder *b, double validation_share)
 
 /* ---- DSPs ---- */
 
-static int compare_texts(struct bytes a, struct bytes b)
-{
-    size_t shorter = a.len < b.len ? a.len : b.len;
-    int order = shorter > 0 ? memcmp(a.base, b.base, shorter) : 0;
-    if (order != 0)
-        return order;
-    return a.len < b.len ? -1 : a.len > b.len;
-}
-
 static int compare_dsps(const void *a, const void *b, void *ctx)
 {
     const struct interner *dsps = ctx;
-    return compare_texts(interner_text(dsps, *(const uint32_t *)a),
+    return bytes_compare(interner_text(dsps, *(const uint32_t *)a),
                          interner_text(dsps, *(const uint32_t *)b));
 }
 
@@ -134,19 +126,6 @@ done:
 
 /* ---- what the earlier slice knows ---- */
 
-struct counted {
-    struct bytes text;
-    uint64_t count;
-};
-
-static int compare_counted(const void *a, const void *b)
-{
-    const struct counted *x = a, *y = b;
-    if (x->count != y->count)
-        return x->count > y->count ? -1 : 1;
-    return compare_texts(x->text, y->text);
-}
-
 /* A day of the week that was seen once is a date: what happened then says nothing of the next one.
  * Until each was seen twice, none is told from another. */
 static bool too_short_for(const struct builder *b, const struct schema_feature *f)
@@ -156,37 +135,24 @@ static bool too_short_for(const struct builder *b, const struct schema_feature *
            b->out->train.to_ms - b->out->train.from_ms < TWO_WEEKS_MS;
 }
 
-/* The most frequent texts first; equally frequent ones by their bytes. */
 static int build_vocabulary(struct builder *b, uint32_t feature)
 {
     const struct schema_feature *f = &b->schema->features[feature];
     const struct interner *values = b->from->values[feature];
-    uint32_t n = interner_count(values), kept = 0;
     if (too_short_for(b, f))
         return 0;
-    struct counted *counted = calloc((size_t)n + 1, sizeof(*counted));
-    if (counted == NULL)
+    uint64_t *counts = calloc((size_t)interner_count(values) + 1, sizeof(*counts));
+    if (counts == NULL)
         return no_memory(b->err);
-    for (uint32_t i = 0; i < n; i++)
-        counted[i].text = interner_text(values, i);
     for (uint32_t i = 0; i < b->n_train; i++) {
         const uint32_t *slots = b->from->texts + (size_t)b->order[i] * b->schema->n_slots + f->at;
         for (uint32_t k = 0; k < f->slots; k++)
             if (slots[k] != INTERNER_NONE)
-                counted[slots[k]].count++;
+                counts[slots[k]]++;
     }
-    for (uint32_t i = 0; i < n; i++)
-        if (counted[i].count >= f->min_count && vocabulary_may_hold(counted[i].text))
-            counted[kept++] = counted[i];
-    qsort(counted, kept, sizeof(*counted), compare_counted);
-    if (kept > f->values_max)
-        kept = f->values_max;
-    int status = 0;
-    for (uint32_t i = 0; status == 0 && i < kept; i++)
-        if (interner_add(b->out->encoder->vocabularies[feature], counted[i].text) != i)
-            status = no_memory(b->err);
-    free(counted);
-    return status;
+    int status = vocabulary_build(b->out->encoder->vocabularies[feature], f, values, counts);
+    free(counts);
+    return status == 0 ? 0 : no_memory(b->err);
 }
 
 static void measure_number(struct builder *b, uint32_t number)
@@ -275,7 +241,7 @@ static int encode_pairs(struct builder *b, struct slice *slice, uint32_t first, 
     uint32_t *request = malloc((n_pairs + 1) * sizeof(*request));
     uint16_t *dsp = malloc((n_pairs + 1) * sizeof(*dsp));
     uint8_t *label = malloc((n_pairs + 1) * sizeof(*label));
-    float *weight = malloc((n_pairs + 1) * sizeof(*weight));
+    float *weight = malloc((n_pairs + 1) * sizeof(*weight)), *price = NULL;
     struct examples *e = &slice->examples;
     *e = (struct examples){
         .n_requests = n,
@@ -286,7 +252,10 @@ static int encode_pairs(struct builder *b, struct slice *slice, uint32_t first, 
         .label = label,
         .weight = weight,
     };
-    if (request == NULL || dsp == NULL || label == NULL || weight == NULL)
+    if (slice == &b->out->validation)
+        slice->price = price = malloc((n_pairs + 1) * sizeof(*price));
+    if (request == NULL || dsp == NULL || label == NULL || weight == NULL ||
+        (price == NULL && slice == &b->out->validation))
         return no_memory(b->err);
     uint64_t at = 0;
     for (uint32_t i = first; i < first + n; i++) {
@@ -301,6 +270,8 @@ static int encode_pairs(struct builder *b, struct slice *slice, uint32_t first, 
             dsp[at] = b->dsp_map[pair->dsp];
             label[at] = pair->label;
             weight[at] = pair->weight;
+            if (price != NULL)
+                price[at] = pair->price;
             slice->bids += pair->label;
             at++;
         }
@@ -359,6 +330,7 @@ static void slice_dispose(struct slice *slice)
     free((void *)slice->examples.dsp);
     free((void *)slice->examples.label);
     free((void *)slice->examples.weight);
+    free(slice->price);
 }
 
 void slices_dispose(struct slices *s)

@@ -12,6 +12,7 @@ struct collected_pair {
     float weight;
     uint16_t dsp;
     uint8_t label;
+    float price; /* of a bid; 0 = not known */
 };
 struct collected {
     uint32_t n_requests;
@@ -28,6 +29,8 @@ struct collected {
 struct slice {
     int64_t from_ms, to_ms;
     struct examples examples; /* its arrays belong to the slices */
+    float *price; /* [pairs] of the bids, 0 = not known: to judge by, never to learn from; only of
+                     the later slice, else NULL */
     uint64_t bids;
 };
 

@@ -10,16 +10,16 @@
  * better than its curves say. */
 #include "filter/trainset.h"
 
+#include <assert.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "filter/golden.h"
+#include "filter/judgement.h"
 #include "filter/model_metadata.h"
 #include "filter/slices.h"
-#include "model/calibration.h"
-#include "model/metrics.h"
 #include "model/safetensors.h"
 
 enum { ARENA_KEPT_BYTES = 1 << 20 };
@@ -28,6 +28,7 @@ struct trainset {
     const struct schema *schema;
     const struct geo *geo;
     struct arena arena;
+    bool borrows;             /* values and dsps are another's */
     struct interner **values; /* [features] */
     struct interner *dsps;
     uint32_t n_requests, room_requests;
@@ -67,10 +68,12 @@ void trainset_destroy(struct trainset *t)
 {
     if (t == NULL)
         return;
-    for (uint32_t i = 0; t->values != NULL && i < t->schema->n_features; i++)
+    for (uint32_t i = 0; t->values != NULL && !t->borrows && i < t->schema->n_features; i++)
         interner_destroy(t->values[i]);
-    free(t->values);
-    interner_destroy(t->dsps);
+    if (!t->borrows) {
+        free(t->values);
+        interner_destroy(t->dsps);
+    }
     arena_dispose(&t->arena);
     free(t->ts_ms);
     free(t->texts);
@@ -118,6 +121,7 @@ static uint64_t record_hash(int64_t ts_ms, struct bytes request, const struct tr
     for (uint32_t i = 0; i < n_pairs; i++) {
         h = hash_more(h, pairs[i].dsp.base, pairs[i].dsp.len);
         h = hash_more(h, &pairs[i].propensity, sizeof(pairs[i].propensity)) + pairs[i].bid;
+        h = hash_more(h, &pairs[i].price, sizeof(pairs[i].price));
     }
     h ^= h >> 32;
     return h != 0 ? h : 1;
@@ -201,7 +205,8 @@ static bool add_pair(struct trainset *t, const struct trainset_pair *pair)
     double weight = 1 / pair->propensity;
     t->pairs[t->n_pairs++] = (struct collected_pair){
         (float)(weight < TRAINSET_WEIGHT_MAX ? weight : TRAINSET_WEIGHT_MAX), (uint16_t)dsp,
-        pair->bid};
+        pair->bid,
+        pair->bid && pair->price > 0 && pair->price < TRAINSET_PRICE_MAX ? (float)pair->price : 0};
     t->counts.pairs++;
     t->counts.bids += pair->bid;
     return true;
@@ -211,6 +216,7 @@ bool trainset_add(struct trainset *t, int64_t ts_ms, struct bytes request,
                   const struct trainset_pair *pairs, uint32_t n_pairs, struct bid_request_error *e)
 {
     struct bid_request r;
+    assert(!t->borrows);
     t->counts.requests++;
     arena_reset(&t->arena, ARENA_KEPT_BYTES);
     if (!bid_request_scan(&r, request, 0, &t->arena, e)) {
@@ -236,125 +242,60 @@ bool trainset_add(struct trainset *t, int64_t ts_ms, struct bytes request,
     return true;
 }
 
-/* ---- measuring on the validation slice ---- */
+/* ---- a part of it ---- */
 
-/* p[n_pairs]: as serving would score them, a batch a request. */
-static int score_slice(const struct scorer *scorer, const struct network_shape *shape,
-                       const struct examples *e, float *p)
+static void copy_request(struct trainset *to, const struct trainset *from, uint32_t r)
 {
-    uint32_t n_slots = network_shape_slots(shape);
-    uint32_t *dsps = malloc(e->n_pairs * sizeof(*dsps) + 1);
-    struct scorer_scratch *scratch = scorer_scratch_create(scorer);
-    int status = dsps != NULL && scratch != NULL ? 0 : -1;
-    for (uint64_t from = 0, to; status == 0 && from < e->n_pairs; from = to) {
-        uint32_t r = e->request[from];
-        for (to = from; to < e->n_pairs && e->request[to] == r; to++)
-            dsps[to - from] = e->dsp[to];
-        scorer_score(scorer, scratch, e->slots + (size_t)r * n_slots,
-                     e->numeric + (size_t)r * shape->n_numeric, dsps, (uint32_t)(to - from),
-                     p + from);
+    uint32_t slots = from->schema->n_slots, numbers = from->schema->n_numbers, at = to->n_requests;
+    uint64_t n = from->first_pair[r + 1] - from->first_pair[r];
+    reserve_request(to);
+    to->ts_ms[at] = from->ts_ms[r];
+    if (slots > 0)
+        memcpy(to->texts + (size_t)at * slots, from->texts + (size_t)r * slots,
+               slots * sizeof(*to->texts));
+    if (numbers > 0)
+        memcpy(to->numbers + (size_t)at * numbers, from->numbers + (size_t)r * numbers,
+               numbers * sizeof(*to->numbers));
+    if (to->n_pairs + n > to->room_pairs) {
+        to->room_pairs = 2 * (to->n_pairs + n);
+        to->pairs = grown(to->pairs, to->room_pairs, sizeof(*to->pairs));
     }
-    scorer_scratch_destroy(scratch);
-    free(dsps);
-    return status;
+    memcpy(to->pairs + to->n_pairs, from->pairs + from->first_pair[r], n * sizeof(*to->pairs));
+    for (uint64_t i = 0; i < n; i++)
+        to->counts.bids += to->pairs[to->n_pairs + i].label;
+    to->first_pair[at] = to->n_pairs;
+    to->n_pairs += n;
+    to->first_pair[at + 1] = to->n_pairs;
+    to->n_requests++;
+    to->counts.requests++;
+    to->counts.pairs += n;
 }
 
-/* One DSP's pairs, gathered into the three arrays; returns how many. */
-static uint64_t gather(const struct examples *e, const float *p, uint16_t dsp, float *p_out,
-                       uint8_t *label, float *weight)
+struct trainset *trainset_between(const struct trainset *t, int64_t from_ms, int64_t to_ms)
 {
-    uint64_t n = 0;
-    for (uint64_t i = 0; i < e->n_pairs; i++) {
-        if (e->dsp[i] != dsp)
-            continue;
-        p_out[n] = p[i];
-        label[n] = e->label[i];
-        weight[n] = e->weight[i];
-        n++;
+    struct trainset *part = calloc(1, sizeof(*part));
+    if (part == NULL)
+        abort();
+    part->schema = t->schema;
+    part->geo = t->geo;
+    part->borrows = true;
+    part->values = t->values;
+    part->dsps = t->dsps;
+    for (uint32_t r = 0; r < t->n_requests; r++)
+        if (t->ts_ms[r] >= from_ms && t->ts_ms[r] < to_ms)
+            copy_request(part, t, r);
+    return part;
+}
+
+bool trainset_span(const struct trainset *t, int64_t *first_ms, int64_t *last_ms)
+{
+    for (uint32_t r = 0; r < t->n_requests; r++) {
+        if (r == 0 || t->ts_ms[r] < *first_ms)
+            *first_ms = t->ts_ms[r];
+        if (r == 0 || t->ts_ms[r] > *last_ms)
+            *last_ms = t->ts_ms[r];
     }
-    return n;
-}
-
-struct judgement {
-    float *p, *p_dsp, *weight; /* [pairs of the later slice] */
-    uint8_t *label;
-    struct recall_evidence *evidence; /* [dsps] */
-};
-
-static int judgement_init(struct judgement *j, uint64_t n_pairs, uint32_t n_dsps)
-{
-    j->p = malloc(n_pairs * sizeof(*j->p) + 1);
-    j->p_dsp = malloc(n_pairs * sizeof(*j->p_dsp) + 1);
-    j->weight = malloc(n_pairs * sizeof(*j->weight) + 1);
-    j->label = malloc(n_pairs + 1);
-    j->evidence = calloc((size_t)n_dsps + 1, sizeof(*j->evidence));
-    return j->p != NULL && j->p_dsp != NULL && j->weight != NULL && j->label != NULL &&
-                   j->evidence != NULL
-               ? 0
-               : -1;
-}
-
-static void judgement_dispose(struct judgement *j)
-{
-    free(j->p);
-    free(j->p_dsp);
-    free(j->weight);
-    free(j->label);
-    free(j->evidence);
-}
-
-static int measure_overall(struct model_metadata *m, const struct examples *e,
-                           const struct judgement *j, struct error *err)
-{
-    struct recall_curve *overall = malloc(sizeof(*overall));
-    if (overall == NULL)
-        return error_set(err, "training: out of memory");
-    int status = recall_curve_build(overall, j->p, e->label, e->weight, e->n_pairs, err);
-    m->training.auc = overall->auc;
-    m->training.nll = overall->nll;
-    free(overall);
-    return status;
-}
-
-/* All DSPs are looked at twice: what they have in common is known before one is judged. */
-static int measure_dsps(struct model_metadata *m, const struct slices *s, struct judgement *j,
-                        struct error *err)
-{
-    const struct examples *e = &s->validation.examples;
-    uint32_t n_dsps = interner_count(s->dsps);
-    for (uint32_t d = 0; d < n_dsps; d++) {
-        uint64_t n = gather(e, j->p, (uint16_t)d, j->p_dsp, j->label, j->weight);
-        if (recall_evidence_gather(&j->evidence[d], j->p_dsp, j->label, j->weight, n, err) != 0)
-            return -1;
-    }
-    struct recall_prior prior = recall_prior_fit(j->evidence, n_dsps);
-    for (uint32_t d = 0; d < n_dsps; d++) {
-        uint64_t n = gather(e, j->p, (uint16_t)d, j->p_dsp, j->label, j->weight);
-        if (n == 0)
-            continue;
-        struct recall_curve *curve = malloc(sizeof(*curve));
-        m->curves[interner_find(m->dsps, interner_text(s->dsps, d))] = curve;
-        if (curve == NULL)
-            return error_set(err, "training: out of memory");
-        if (recall_curve_build_with(curve, j->p_dsp, j->label, j->weight, n, &prior, err) != 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int measure(struct model_metadata *m, const struct slices *s, const struct scorer *scorer,
-                   const struct network_shape *shape, struct error *err)
-{
-    const struct examples *e = &s->validation.examples;
-    struct judgement j = {0};
-    int status = -1;
-    if (judgement_init(&j, e->n_pairs, interner_count(s->dsps)) != 0 ||
-        score_slice(scorer, shape, e, j.p) != 0)
-        error_set(err, "training: out of memory");
-    else if (measure_overall(m, e, &j, err) == 0)
-        status = measure_dsps(m, s, &j, err);
-    judgement_dispose(&j);
-    return status;
+    return t->n_requests > 0;
 }
 
 /* ---- the file ---- */
@@ -420,6 +361,8 @@ void trainset_options_default(struct trainset_options *o)
     o->hidden2 = 64;
     o->validation_share = 0.2;
     o->recall_target = 0.97;
+    o->confidence = RECALL_CONFIDENCE;
+    o->margin = RECALL_MARGIN;
     o->refit = true;
 }
 
@@ -439,12 +382,9 @@ static void trained_dispose(struct trained *t)
     slices_dispose(&t->slices);
 }
 
-/* To be disposed of, whether it succeeds or not. */
-static int train_on(struct trained *to, struct trainset *t, const struct trainset_options *o,
-                    const struct train_options *train, double validation_share,
-                    struct train_report *report, struct error *err)
+static struct collected collected_of(const struct trainset *t)
 {
-    const struct collected from = {
+    return (struct collected){
         .n_requests = t->n_requests,
         .ts_ms = t->ts_ms,
         .texts = t->texts,
@@ -454,6 +394,29 @@ static int train_on(struct trained *to, struct trainset *t, const struct trainse
         .values = t->values,
         .dsps = t->dsps,
     };
+}
+
+int trainset_learn_encoder(struct trainset *t, struct encoder **encoder, struct interner **dsps,
+                           struct error *err)
+{
+    const struct collected from = collected_of(t);
+    struct slices s;
+    if (slices_create(&s, t->schema, &from, 0, err) != 0)
+        return -1;
+    *encoder = s.encoder;
+    *dsps = s.dsps;
+    s.encoder = NULL;
+    s.dsps = NULL;
+    slices_dispose(&s);
+    return 0;
+}
+
+/* To be disposed of, whether it succeeds or not. */
+static int train_on(struct trained *to, struct trainset *t, const struct trainset_options *o,
+                    const struct train_options *train, double validation_share,
+                    struct train_report *report, struct error *err)
+{
+    const struct collected from = collected_of(t);
     struct slices *s = &to->slices;
     if (slices_create(s, t->schema, &from, validation_share, err) != 0)
         return -1;
@@ -521,7 +484,7 @@ static void refit_dispose(struct refit *r)
     trained_dispose(&r->trained);
 }
 
-/* To the epoch and the calibration that the first training found. */
+/* To the epoch that the first training found. */
 static int refit_settle(struct refit *r, const struct train_report *first, struct error *err)
 {
     struct network *n = r->trained.network;
@@ -533,9 +496,77 @@ static int refit_settle(struct refit *r, const struct train_report *first, struc
     memcpy(n->block, best, n->block_floats * sizeof(*best));
     if (slices_settle_unseen_rows(&r->trained.slices, n) != 0)
         return error_set(err, "training: out of memory");
-    calibration_apply(n, first->calibration);
     return 0;
 }
+
+/* ---- measuring on the validation slice ---- */
+
+/* The curves of the slice's DSPs go to the places of the same names. */
+static int measure_curves(struct model_metadata *m, const struct slices *s,
+                          const struct judgement *j, enum recall_of of,
+                          struct recall_curve **places, struct error *err)
+{
+    uint32_t n_dsps = interner_count(s->dsps);
+    struct recall_curve **curves = calloc((size_t)n_dsps + 1, sizeof(*curves));
+    if (curves == NULL)
+        return error_set(err, "training: out of memory");
+    int status = judgement_curves(j, of, m->training.confidence, curves, err);
+    for (uint32_t d = 0; d < n_dsps; d++)
+        places[interner_find(m->dsps, interner_text(s->dsps, d))] = curves[d];
+    free(curves);
+    return status;
+}
+
+/* A DSP that only the later slice has is calibrated as nobody. */
+static int calibrate(const struct model_metadata *m, const struct slices *s, struct judgement *j,
+                     struct network *final, struct error *err)
+{
+    uint32_t n_dsps = interner_count(s->dsps);
+    struct calibration *fit = malloc(((size_t)n_dsps + 1) * sizeof(*fit));
+    int status =
+        fit != NULL ? judgement_calibrate(j, fit, err) : error_set(err, "training: out of memory");
+    for (uint32_t d = 0; status == 0 && d < n_dsps; d++) {
+        float *to = final->calibration[interner_find(m->dsps, interner_text(s->dsps, d))];
+        to[0] = (float)fit[d].slope;
+        to[1] = (float)fit[d].intercept;
+    }
+    free(fit);
+    return status;
+}
+
+/* Calibration for the final network, curves for the file: from what the judged one makes of the
+ * later slice. */
+static int measure(struct model_metadata *m, const struct trained *judged, struct network *final,
+                   struct error *err)
+{
+    const struct slices *s = &judged->slices;
+    struct scorer *scorer = scorer_create(judged->network, err);
+    struct judgement *j = judgement_create(interner_count(s->dsps));
+    struct recall_curve *overall = malloc(sizeof(*overall));
+    int status = -1;
+    if (scorer == NULL)
+        goto done;
+    if (j == NULL || overall == NULL ||
+        judgement_score(j, scorer, &judged->shape, &s->validation.examples, s->validation.price) !=
+            0) {
+        error_set(err, "training: out of memory");
+        goto done;
+    }
+    if (calibrate(m, s, j, final, err) != 0 || judgement_overall(j, overall, err) != 0 ||
+        measure_curves(m, s, j, RECALL_OF_BIDS, m->curves, err) != 0 ||
+        measure_curves(m, s, j, RECALL_OF_VALUE, m->value_curves, err) != 0)
+        goto done;
+    m->training.auc = overall->auc;
+    m->training.nll = overall->nll;
+    status = 0;
+done:
+    free(overall);
+    judgement_destroy(j);
+    scorer_destroy(scorer);
+    return status;
+}
+
+/* ---- one model ---- */
 
 /* What the file says of itself; the curves are measured on the slices of `judged`, those of a DSP
  * that is new in the later slice are missing. */
@@ -555,11 +586,13 @@ static struct model_metadata *describe(const struct trainset *t, const struct tr
     m->mean = malloc((n + 1) * sizeof(*m->mean));
     m->std = malloc((n + 1) * sizeof(*m->std));
     m->curves = calloc(n_dsps, sizeof(*m->curves));
+    m->value_curves = calloc(n_dsps, sizeof(*m->value_curves));
     if (m->dsps == NULL || m->schema == NULL || m->mean == NULL || m->std == NULL ||
-        m->curves == NULL) {
+        m->curves == NULL || m->value_curves == NULL) {
         model_metadata_destroy(m);
         return NULL;
     }
+    encoder_settle_dims(encoder, n_dsps, m->schema);
     for (uint32_t d = 0; d < n_dsps; d++)
         interner_add(m->dsps, interner_text(final->slices.dsps, d));
     memcpy(m->mean, encoder->mean, n * sizeof(*m->mean));
@@ -581,7 +614,10 @@ static struct model_metadata *describe(const struct trainset *t, const struct tr
         .epochs = report->epochs,
         .best_epoch = report->best_epoch,
         .refit = o->refit,
+        .learnt_to_ms = o->refit ? s->validation.to_ms : s->train.to_ms,
         .recall_target = o->recall_target,
+        .confidence = o->confidence,
+        .margin = o->margin,
         .auc = NAN,
         .nll = NAN,
     };
@@ -589,11 +625,11 @@ static struct model_metadata *describe(const struct trainset *t, const struct tr
 }
 
 static int finish(struct trainset *t, const struct trained *judged, const struct trained *final,
-                  const struct trainset_options *o, const struct train_report *report,
+                  const struct trainset_options *o, struct train_report *report,
                   const char *out_path, struct error *err)
 {
     struct golden golden = {0};
-    struct scorer *judge = NULL, *scorer = NULL;
+    struct scorer *scorer = NULL;
     struct model_metadata *m = describe(t, judged, final, o, report);
     const struct examples *seen = &final->slices.train.examples;
     int status = -1;
@@ -601,8 +637,7 @@ static int finish(struct trainset *t, const struct trained *judged, const struct
         error_set(err, "training: out of memory");
         goto done;
     }
-    judge = scorer_create(judged->network, err);
-    if (judge == NULL || measure(m, &judged->slices, judge, &judged->shape, err) != 0)
+    if (measure(m, judged, final->network, err) != 0)
         goto done;
     scorer = scorer_create(final->network, err);
     if (scorer == NULL)
@@ -613,10 +648,10 @@ static int finish(struct trainset *t, const struct trained *judged, const struct
         error_set(err, "training: out of memory");
         goto done;
     }
+    report->validation_nll = m->training.nll; /* calibrated */
     status = write_model(out_path, final->network, &final->slices, m, &golden, err);
 done:
     golden_dispose(&golden);
-    scorer_destroy(judge);
     scorer_destroy(scorer);
     model_metadata_destroy(m);
     return status;

@@ -5,6 +5,7 @@
 #define FILTER_TRAINSET_H
 
 #include "error.h"
+#include "filter/encoder.h"
 #include "filter/features.h"
 #include "model/train.h"
 
@@ -16,8 +17,12 @@ struct trainset_pair {
     struct bytes dsp;
     bool bid;
     double propensity; /* in (0, 1] */
+    double price;      /* of a bid; 0 or NAN = not known */
 };
-enum { TRAINSET_WEIGHT_MAX = 1000 }; /* 1/propensity beyond it counts as that much */
+enum {
+    TRAINSET_WEIGHT_MAX = 1000,      /* 1/propensity beyond it counts as that much */
+    TRAINSET_PRICE_MAX = 1000000000, /* a price from here on is no price */
+};
 
 /* Any order of time. False when the request cannot be read (e says why; counted, training goes on).
  */
@@ -33,12 +38,26 @@ struct trainset_counts {
 };
 const struct trainset_counts *trainset_counts(const struct trainset *t);
 
+/* A training set of its own, of what t holds of [from_ms, to_ms). It borrows t's texts: t must
+ * outlive it, and nothing may be added to it. No memory ends the program. */
+struct trainset *trainset_between(const struct trainset *t, int64_t from_ms, int64_t to_ms);
+
+/* The first and the last moment of it; false when it is empty. */
+bool trainset_span(const struct trainset *t, int64_t *first_ms, int64_t *last_ms);
+
+/* What training on all of it would encode with, for who trains elsewhere: vocabularies and
+ * normalisation, and the DSPs by name. The caller destroys both. */
+int trainset_learn_encoder(struct trainset *t, struct encoder **encoder, struct interner **dsps,
+                           struct error *err);
+
 struct trainset_options {
     struct train_options train;
     uint32_t hidden1, hidden2;
     double validation_share; /* of the time covered, at the end; default 0.2 */
     bool refit;              /* train once more on all of it; default true */
     double recall_target;    /* reported; and the default of `evaluate` */
+    double confidence;       /* of the curves' bounds, in (0, 1); default RECALL_CONFIDENCE */
+    double margin;           /* see model_metadata.h; default RECALL_MARGIN */
 };
 void trainset_options_default(struct trainset_options *o);
 

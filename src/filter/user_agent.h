@@ -19,6 +19,11 @@ struct user_agent {
 };
 void user_agent_read(const struct user_agent_rules *rules, struct bytes ua, struct user_agent *out);
 
+/* The same families of browsers, from the brands of a structured user agent. {NULL, 0} when all of
+ * them are none. */
+struct bytes browser_family(const struct user_agent_rules *rules, const struct bytes *brands,
+                            uint32_t n);
+
 /* The same families of systems, from what device.os says: "iPhone OS" and "iOS" are both "ios".
  * {NULL, 0} when it is none of them. */
 struct bytes os_family(const struct user_agent_rules *rules, struct bytes os);

@@ -1,15 +1,20 @@
-/* Two parameters, a convex loss: Newton's method, a step halved while it does not lower the loss; a
- * few walks over the pairs. */
+/* The most likely slope and intercept under a normal prior around what is believed already. That is
+ * the shrinking: the loss of many bids outweighs the prior, that of a few does not. The sum is
+ * convex, and Newton's method with halved steps finds its minimum in a few walks over the pairs. */
 #include "model/calibration.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
-enum { BIDS_MIN = 50, ROUNDS = 20, HALVINGS = 10 };
+enum { ROUNDS = 30, HALVINGS = 20 };
 
-/* Beyond these the validation slice is not like the training data, and bending p does not cure it.
- */
-static const double SLOPE_MIN = 0.5, SLOPE_MAX = 2, INTERCEPT_MAX = 2;
+/* How far a DSP is believed to differ from all, and all from what training made of them. About a
+ * dozen bids weigh as much as this belief. */
+static const double SLOPE_DEVIATION = 0.2, INTERCEPT_DEVIATION = 0.3;
+
+/* Beyond these the slice is not like the training data, and bending p does not cure it. */
+static const double SLOPE_MIN = 0.25, SLOPE_MAX = 4;
 
 static double logit_of(double p)
 {
@@ -17,80 +22,139 @@ static double logit_of(double p)
     return log(bounded / (1 - bounded));
 }
 
-/* The weighted NLL at c, its gradient and Hessian. */
-struct slopes {
-    double nll, da, db, daa, dab, dbb;
+/* Pairs with their logits. */
+struct sample {
+    const struct scored_pairs *pairs;
+    double *logit;   /* [pairs->n] */
+    double evidence; /* what the loss of a pair of weight 1 counts: unequal weights say less */
 };
 
-static struct slopes slopes_at(const struct examples *e, const float *p, struct calibration c)
+static int sample_init(struct sample *s, const struct scored_pairs *pairs)
 {
+    double expected = 0, squares = 0;
+    *s = (struct sample){.pairs = pairs, .logit = malloc((pairs->n + 1) * sizeof(*s->logit))};
+    if (s->logit == NULL)
+        return -1;
+    for (uint64_t i = 0; i < pairs->n; i++) {
+        double w = (double)pairs->weight[i], p = fmax((double)pairs->p[i], 1e-7);
+        s->logit[i] = logit_of((double)pairs->p[i]);
+        expected += w * p;
+        squares += w * w * p;
+    }
+    s->evidence = squares > 0 ? expected / squares : 0;
+    return 0;
+}
+
+/* The loss at c, its gradient and Hessian. */
+struct slopes {
+    double loss, da, db, daa, dab, dbb;
+};
+
+static void add_sample(struct slopes *sum, const struct sample *sample, struct calibration c)
+{
+    const struct scored_pairs *e = sample->pairs;
     struct slopes s = {0};
-    for (uint64_t i = 0; i < e->n_pairs; i++) {
-        double x = logit_of(p[i]), logit = c.slope * x + c.intercept;
-        double now = 1 / (1 + exp(-logit)), toward = e->label[i] ? logit : -logit;
-        s.nll += e->weight[i] * (log1p(exp(-fabs(toward))) + fmax(0, -toward));
-        double d = e->weight[i] * (now - (e->label[i] ? 1 : 0));
-        double dd = e->weight[i] * now * (1 - now);
+    for (uint64_t i = 0; i < e->n; i++) {
+        double x = sample->logit[i], logit = c.slope * x + c.intercept, w = (double)e->weight[i];
+        double rest = exp(-fabs(logit)), now = logit >= 0 ? 1 / (1 + rest) : rest / (1 + rest);
+        double toward = e->label[i] ? logit : -logit;
+        s.loss += w * (log1p(rest) + fmax(0, -toward));
+        double d = w * (now - (e->label[i] ? 1 : 0)), dd = w * now * (1 - now);
         s.da += d * x;
         s.db += d;
         s.daa += dd * x * x;
         s.dab += dd * x;
         s.dbb += dd;
     }
+    sum->loss += sample->evidence * s.loss;
+    sum->da += sample->evidence * s.da;
+    sum->db += sample->evidence * s.db;
+    sum->daa += sample->evidence * s.daa;
+    sum->dab += sample->evidence * s.dab;
+    sum->dbb += sample->evidence * s.dbb;
+}
+
+static struct slopes slopes_at(const struct sample *samples, uint32_t n, struct calibration c,
+                               struct calibration belief)
+{
+    const double slope_weight = 1 / (SLOPE_DEVIATION * SLOPE_DEVIATION);
+    const double intercept_weight = 1 / (INTERCEPT_DEVIATION * INTERCEPT_DEVIATION);
+    double a = c.slope - belief.slope, b = c.intercept - belief.intercept;
+    struct slopes s = {.loss = (slope_weight * a * a + intercept_weight * b * b) / 2,
+                       .da = slope_weight * a,
+                       .db = intercept_weight * b,
+                       .daa = slope_weight,
+                       .dbb = intercept_weight};
+    for (uint32_t i = 0; i < n; i++)
+        add_sample(&s, &samples[i], c);
     return s;
 }
 
-struct calibration calibration_fit(const struct examples *e, const float *p)
+/* From c on; with its slope as it is, or both. */
+static struct calibration descend(const struct sample *samples, uint32_t n, struct calibration c,
+                                  struct calibration belief, bool slope_too)
 {
-    const struct calibration none = {1, 0};
-    struct calibration c = none;
-    uint64_t bids = 0;
-    for (uint64_t i = 0; i < e->n_pairs; i++)
-        bids += e->label[i] != 0;
-    if (bids < BIDS_MIN || e->n_pairs - bids < BIDS_MIN)
-        return none;
-    struct slopes s = slopes_at(e, p, c);
+    struct slopes s = slopes_at(samples, n, c, belief);
     for (int round = 0; round < ROUNDS; round++) {
         double determinant = s.daa * s.dbb - s.dab * s.dab;
-        if (!(determinant > 1e-9 * s.daa * s.dbb))
-            return none; /* all scores alike: a slope is not to be had */
-        double step_slope = (s.dbb * s.da - s.dab * s.db) / determinant;
-        double step_intercept = (s.daa * s.db - s.dab * s.da) / determinant;
+        double step_slope = slope_too ? (s.dbb * s.da - s.dab * s.db) / determinant : 0;
+        double step_intercept =
+            slope_too ? (s.daa * s.db - s.dab * s.da) / determinant : s.db / s.dbb;
         struct calibration next = c;
         struct slopes there = s;
         for (int halving = 0; halving < HALVINGS; halving++) {
             next = (struct calibration){c.slope - step_slope, c.intercept - step_intercept};
-            there = slopes_at(e, p, next);
-            if (there.nll <= s.nll)
+            there = slopes_at(samples, n, next, belief);
+            if (there.loss <= s.loss)
                 break;
             step_slope /= 2;
             step_intercept /= 2;
         }
-        if (!(there.nll <= s.nll))
+        if (!(there.loss <= s.loss))
             break;
         c = next;
         s = there;
         if (fabs(step_slope) + fabs(step_intercept) < 1e-6)
             break;
     }
-    if (c.slope >= SLOPE_MIN && c.slope <= SLOPE_MAX && fabs(c.intercept) <= INTERCEPT_MAX)
-        return c;
-    return none;
+    return c;
 }
 
-/* p's logit is z + log(negative_rate), z the network's own: slope z + the bias below gives
- * slope (z + log rate) + intercept after log(negative_rate) is added again. */
-void calibration_apply(struct network *n, struct calibration c)
+/* Where the slope is at its bound, the intercept makes the best of it. */
+static struct calibration fit(const struct sample *samples, uint32_t n, struct calibration belief)
 {
-    const struct network_shape *s = &n->shape;
-    float slope = (float)c.slope;
-    float bias = (float)((c.slope - 1) * log(n->negative_rate) + c.intercept);
-    for (uint32_t i = 0; i < 2 * s->hidden2; i++)
-        n->output_weight[i] *= slope;
-    for (uint32_t f = 0; f < s->n_features; f++)
-        for (size_t i = 0; s->features[f].wide && i < (size_t)s->features[f].values * s->n_dsps;
-             i++)
-            n->wide[f][i] *= slope;
-    n->output_bias[0] = slope * n->output_bias[0] - bias / 2;
-    n->output_bias[1] = slope * n->output_bias[1] + bias / 2;
+    struct calibration c = descend(samples, n, belief, belief, true);
+    double bounded = fmin(fmax(c.slope, SLOPE_MIN), SLOPE_MAX);
+    if (c.slope == bounded)
+        return c;
+    c.slope = bounded;
+    return descend(samples, n, c, belief, false);
+}
+
+int calibration_fit(const struct scored_pairs *groups, uint32_t n, struct calibration *out)
+{
+    struct sample *samples = calloc((size_t)n + 1, sizeof(*samples));
+    int status = samples != NULL ? 0 : -1;
+    for (uint32_t i = 0; status == 0 && i < n; i++)
+        status = sample_init(&samples[i], &groups[i]);
+    if (status == 0) {
+        const struct calibration none = {1, 0};
+        struct calibration all = fit(samples, n, none);
+        for (uint32_t i = 0; i < n; i++)
+            out[i] = groups[i].n > 0 ? fit(&samples[i], 1, all) : all;
+    }
+    for (uint32_t i = 0; samples != NULL && i < n; i++)
+        free(samples[i].logit);
+    free(samples);
+    return status;
+}
+
+float calibration_apply(struct calibration c, float p)
+{
+    return (float)(1 / (1 + exp(-(c.slope * logit_of((double)p) + c.intercept))));
+}
+
+struct calibration calibration_after(struct calibration c, struct calibration first)
+{
+    return (struct calibration){c.slope * first.slope, c.slope * first.intercept + c.intercept};
 }

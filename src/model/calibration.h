@@ -1,18 +1,27 @@
-/* Makes probabilities mean what they say: a slope and an intercept on the logit (Platt 1999),
- * fitted on the validation pairs and folded into the output layer and the wide tables, so that a
- * calibrated network is a network like any other. The order of scores within a DSP does not change.
- */
+/* Makes probabilities mean what they say: a slope and an intercept on the logit, for each DSP
+ * (Platt 1999), fitted on a slice that training has not seen.
+ *
+ * A slope is above 0, so that the order of a DSP's scores does not change: its recall curve, whose
+ * thresholds move along, says the same before and after, and may be drawn from the very pairs that
+ * the calibration was fitted on. Its NLL and its sum of p may not: there they flatter, by two
+ * parameters a DSP. */
 #ifndef MODEL_CALIBRATION_H
 #define MODEL_CALIBRATION_H
 
-#include "model/network.h"
-#include "model/train.h"
-
-/* The fit on e, whose pairs the network gives the probabilities p; {1, 0} when there is too little
- * to fit it on. */
-struct calibration calibration_fit(const struct examples *e, const float *p);
+#include "model/metrics.h"
 
 /* sigmoid^-1(p) becomes slope * sigmoid^-1(p) + intercept. */
-void calibration_apply(struct network *n, struct calibration c);
+struct calibration {
+    double slope, intercept;
+};
+
+/* out[n]: a fit for each group of pairs (a DSP each), shrunk towards the fit of all of them by how
+ * little evidence it has; that one is shrunk towards {1, 0}. -1 only without memory. */
+int calibration_fit(const struct scored_pairs *groups, uint32_t n, struct calibration *out);
+
+float calibration_apply(struct calibration c, float p);
+
+/* What c does after `first` has been done. */
+struct calibration calibration_after(struct calibration c, struct calibration first);
 
 #endif

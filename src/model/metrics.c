@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const double Z_ONE_SIDED_95 = 1.6448536269514722;
+#include "model/binomial.h"
 
 struct scored {
     uint32_t key; /* falls as p rises */
     float p, weight;
-    uint32_t bid;
+    float value; /* weight times price, or weight; 0 = no bid */
 };
 
 /* The bits of a float, flipped so that unsigned order is numeric order, then turned over. */
@@ -47,47 +47,43 @@ static int sort_scored(struct scored **items, uint64_t n)
     return 0;
 }
 
-void wilson_bounds(double share, double n, double z, double *low, double *high)
-{
-    *low = 0;
-    *high = 1;
-    if (!(n > 0))
-        return;
-    double spread = z * z / n, middle = share + spread / 2;
-    double reach = z * sqrt(share * (1 - share) / n + spread / (4 * n));
-    *low = fmax(0, (middle - reach) / (1 + spread));
-    *high = fmin(1, (middle + reach) / (1 + spread));
-}
-
 double recall_evidence_bids(double bids, double squares, double below, double below_squares)
 {
     if (!(bids > 0))
         return 0;
-    double n = bids * bids / squares;
+    double n = squares > 0 ? bids * bids / squares : INFINITY;
     return below > 0 ? fmin(n, bids * below / below_squares) : n;
 }
 
 struct totals {
-    double weight, bid_weight, bid_weight_squares, p_sum, p_sum_squares, nll_sum;
+    double weight, p_sum, p_sum_squares, nll_sum;
+    double bid_weight, value, value_squares; /* of the bids */
+    double alike; /* (mean price)^2 / mean square of the prices: 1 when all are the same */
     uint64_t bids;
 };
 
 static struct totals sum_up(const struct scored *items, uint64_t n)
 {
-    struct totals t = {0};
+    struct totals t = {.alike = 1};
+    double price_squares = 0;
     for (uint64_t i = 0; i < n; i++) {
-        double w = items[i].weight, p = items[i].p;
+        double w = items[i].weight, p = items[i].p, value = items[i].value;
+        bool bid = value > 0;
         t.weight += w;
         t.p_sum += w * p;
         t.p_sum_squares += w * w * p;
-        double sure = items[i].bid ? p : 1 - p;
+        double sure = bid ? p : 1 - p;
         t.nll_sum -= w * log(sure > 1e-12 ? sure : 1e-12); /* one certain miss is not infinite */
-        if (items[i].bid) {
+        if (bid) {
             t.bids++;
             t.bid_weight += w;
-            t.bid_weight_squares += w * w;
+            t.value += value;
+            t.value_squares += value * value;
+            price_squares += value * value / w;
         }
     }
+    if (t.bids > 0)
+        t.alike = t.value * t.value / (t.bid_weight * price_squares);
     return t;
 }
 
@@ -112,52 +108,50 @@ enum { CANDIDATES = 102 }; /* the last one is 0.5 */
 struct walk {
     struct recall_curve *c;
     const struct totals *t;
-    const struct recall_prior *prior;
-    double expected_sent;                  /* sum of weight * p */
-    double expected_sent_squares;          /* sum of weight^2 * p */
-    double sent, bids_sent, pairs_ordered; /* weights; the last one is AUC's numerator */
-    int candidate;                         /* the highest one not yet reached */
+    double confidence;
+    double expected_sent;                   /* sum of weight * p */
+    double expected_sent_squares;           /* sum of weight^2 * p */
+    double sent, value_sent, pairs_ordered; /* weights; the last one is AUC's numerator */
+    int candidate;                          /* the highest one not yet reached */
 };
 
 static void add_point(struct walk *w, float threshold)
 {
+    const struct totals *t = w->t;
     struct recall_point *point = &w->c->points[w->c->n++];
-    double low, high, recall = fmin(1, w->bids_sent / w->t->bid_weight);
+    double recall = fmin(1, w->value_sent / t->value);
     /* What rounding leaves of the sums when nothing is below is no evidence. */
-    double below = w->t->p_sum - w->expected_sent;
-    double own = recall_evidence_bids(w->t->bid_weight, w->t->bid_weight_squares,
-                                      below > 1e-9 * w->t->p_sum ? below : 0,
-                                      w->t->p_sum_squares - w->expected_sent_squares);
-    double known = w->prior->strength;
-    double expected = 1 - w->prior->lost * (1 - w->expected_sent / w->t->p_sum);
-    double share = known > 0 ? (own * recall + known * fmax(0, expected)) / (own + known) : recall;
-    wilson_bounds(fmin(1, share), own + known, Z_ONE_SIDED_95, &low, &high);
+    double below = t->p_sum - w->expected_sent;
+    double below_squares = (t->p_sum_squares - w->expected_sent_squares) / t->alike;
+    double bids = recall_evidence_bids(t->value, t->value_squares, 0, 0);
+    if (below > 1e-9 * t->p_sum)
+        bids = fmin(bids, recall_evidence_bids(t->bid_weight, 0, below, below_squares));
     point->threshold = threshold;
     point->recall = (float)recall;
-    point->recall_low = (float)low;
-    point->recall_high = (float)high;
-    point->withheld = (float)fmax(0, 1 - w->sent / w->t->weight);
+    point->recall_low = (float)share_low(recall, bids, w->confidence);
+    point->recall_high = (float)share_high(recall, bids, w->confidence);
+    point->withheld = (float)fmax(0, 1 - w->sent / t->weight);
 }
 
 /* One group of equal scores. Recall 1 is told by the count of bids, not by a sum of weights that
  * may have rounded. */
-static void walk_group(struct walk *w, float p, double bids, double others, double squares,
-                       bool all_bids_sent)
+static void walk_group(struct walk *w, float p, double value, double bids, double others,
+                       double squares, bool all_bids_sent)
 {
-    w->pairs_ordered += others * (w->bids_sent + bids / 2);
+    w->pairs_ordered += others * (w->value_sent + value / 2);
     w->sent += bids + others;
     w->expected_sent += (double)p * (bids + others);
     w->expected_sent_squares += (double)p * squares;
-    w->bids_sent += bids;
+    w->value_sent += value;
     if (all_bids_sent)
-        w->bids_sent = w->t->bid_weight;
+        w->value_sent = w->t->value;
     if (bids == 0)
         return;
     bool reached = false;
     while (w->candidate >= 0 &&
            (all_bids_sent ||
-            (w->candidate > 0 && w->bids_sent >= candidate_recall((uint32_t)w->candidate) *
-                                                     w->t->bid_weight * (1 - 1e-12)))) {
+            (w->candidate > 0 && w->value_sent >= candidate_recall((uint32_t)w->candidate) *
+                                                      w->t->value * (1 - 1e-12)))) {
         w->candidate--;
         reached = true;
     }
@@ -169,19 +163,20 @@ static void walk_down(struct walk *w, const struct scored *items, uint64_t n)
 {
     uint64_t bids_left = w->t->bids;
     for (uint64_t i = 0; i < n;) {
-        double bids = 0, others = 0, squares = 0;
+        double value = 0, bids = 0, others = 0, squares = 0;
         float p = items[i].p;
         uint64_t first = i;
         for (; i < n && items[i].key == items[first].key; i++) {
             squares += (double)items[i].weight * (double)items[i].weight;
-            if (items[i].bid) {
-                bids += items[i].weight;
+            if (items[i].value > 0) {
+                value += (double)items[i].value;
+                bids += (double)items[i].weight;
                 bids_left--;
             } else {
-                others += items[i].weight;
+                others += (double)items[i].weight;
             }
         }
-        walk_group(w, p, bids, others, squares, bids > 0 && bids_left == 0);
+        walk_group(w, p, value, bids, others, squares, bids > 0 && bids_left == 0);
     }
 }
 
@@ -197,29 +192,40 @@ static void reverse_points(struct recall_curve *c)
 int recall_curve_build(struct recall_curve *c, const float *p, const uint8_t *label,
                        const float *weight, uint64_t n, struct error *err)
 {
-    static const struct recall_prior none = {0, 1};
-    return recall_curve_build_with(c, p, label, weight, n, &none, err);
+    const struct scored_pairs pairs = {n, p, label, weight, NULL};
+    return recall_curve_build_with(c, &pairs, RECALL_CONFIDENCE, err);
 }
 
-int recall_curve_build_with(struct recall_curve *c, const float *p, const uint8_t *label,
-                            const float *weight, uint64_t n, const struct recall_prior *prior,
-                            struct error *err)
+/* By score, the highest first; the caller frees. */
+static struct scored *sorted(const struct scored_pairs *pairs)
 {
+    struct scored *items = malloc(pairs->n * sizeof(*items) + 1);
+    if (items == NULL)
+        return NULL;
+    for (uint64_t i = 0; i < pairs->n; i++) {
+        float p = pairs->p[i] + 0.0f, w = pairs->weight[i]; /* -0 is 0 */
+        assert(w > 0 && p == p);
+        bool bid = pairs->label[i] != 0;
+        float price = bid && pairs->price != NULL ? pairs->price[i] : 1;
+        assert(price > 0);
+        items[i] = (struct scored){descending_key(p), p, w, bid ? w * price : 0};
+    }
+    if (sort_scored(&items, pairs->n) == 0)
+        return items;
+    free(items);
+    return NULL;
+}
+
+int recall_curve_build_with(struct recall_curve *c, const struct scored_pairs *pairs,
+                            double confidence, struct error *err)
+{
+    uint64_t n = pairs->n;
+    struct scored *items = sorted(pairs);
     memset(c, 0, sizeof(*c));
-    struct scored *items = malloc(n * sizeof(*items) + 1);
     if (items == NULL)
         return error_set(err, "recall curve: no memory for %llu pairs", (unsigned long long)n);
-    for (uint64_t i = 0; i < n; i++) {
-        assert(weight[i] > 0 && p[i] == p[i]);
-        float value = p[i] + 0.0f; /* -0 is 0 */
-        items[i] = (struct scored){descending_key(value), value, weight[i], label[i] != 0};
-    }
-    if (sort_scored(&items, n) != 0) {
-        free(items);
-        return error_set(err, "recall curve: no memory for %llu pairs", (unsigned long long)n);
-    }
     struct totals t = sum_up(items, n);
-    struct walk w = {.c = c, .t = &t, .prior = prior, .candidate = CANDIDATES - 1};
+    struct walk w = {.c = c, .t = &t, .confidence = confidence, .candidate = CANDIDATES - 1};
     walk_down(&w, items, n);
     free(items);
     reverse_points(c);
@@ -227,10 +233,15 @@ int recall_curve_build_with(struct recall_curve *c, const float *p, const uint8_
     c->pairs = n;
     c->bids = t.bids;
     c->bid_rate = n > 0 ? t.bid_weight / t.weight : 0;
-    c->auc = t.bids > 0 && t.bids < n ? w.pairs_ordered / (t.bid_weight * other_weight) : NAN;
+    c->auc = t.bids > 0 && t.bids < n ? w.pairs_ordered / (t.value * other_weight) : NAN;
     c->nll = n > 0 ? t.nll_sum / t.weight : NAN;
     c->calibration = t.bids > 0 ? t.p_sum / t.bid_weight : NAN;
     return 0;
+}
+
+double recall_with_margin(double target, double margin)
+{
+    return target + fmin(margin, (1 - target) / 2);
 }
 
 float recall_curve_threshold(const struct recall_curve *c, double recall_target)

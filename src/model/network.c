@@ -220,8 +220,12 @@ struct network *network_create_zero(const struct network_shape *shape)
     n->embedding = calloc(shape->n_features, sizeof(*n->embedding));
     n->wide = calloc(shape->n_features, sizeof(*n->wide));
     n->tensor_names = calloc(2 * (size_t)shape->n_features, sizeof(*n->tensor_names));
-    if (n->block == NULL || n->embedding == NULL || n->wide == NULL || n->tensor_names == NULL)
+    n->calibration = calloc(shape->n_dsps, sizeof(*n->calibration));
+    if (n->block == NULL || n->embedding == NULL || n->wide == NULL || n->tensor_names == NULL ||
+        n->calibration == NULL)
         goto fail;
+    for (uint32_t d = 0; d < shape->n_dsps; d++)
+        n->calibration[d][0] = 1;
     memset(n->block, 0, n->block_floats * sizeof(float));
     cut_block(n);
     name_tensors(n);
@@ -249,5 +253,6 @@ void network_destroy(struct network *n)
     free(n->embedding);
     free(n->wide);
     free(n->tensor_names);
+    free(n->calibration);
     free(n);
 }

@@ -8,9 +8,9 @@
  *   h2    = relu(hidden2.weight . h1 + hidden2.bias)
  *   o     = output.weight . h2 + output.bias            (2 values: no bid, bid)
  *   logit = o[1] - o[0] + sum over features with a wide table: mean of wide.<feature>[value, dsp]
- *   p(bid) = sigmoid(logit + log(negative_rate))
+ *   p(bid) = sigmoid(slope[dsp] * (logit + log(negative_rate)) + intercept[dsp])
  *           log_softmax of 2 is the sigmoid of the difference; log(negative_rate) undoes the
- *           downsampling of negatives (Elkan, IJCAI 2001)
+ *           downsampling of negatives (Elkan, IJCAI 2001); the calibration comes last
  *
  * A DSP's gate picks the units that speak of its own targeting: a conjunction that only this DSP
  * cares about does not have to be built out of what all DSPs share.
@@ -83,7 +83,9 @@ struct network {
     float *gate; /* [n_dsps, hidden1], what a DSP's gate differs from 1; NULL without */
     float *output_weight, *output_bias; /* [2, hidden2], [2] */
     float negative_rate;                /* share of negatives that training kept, in (0, 1] */
-    float activation_top; /* what h1 rarely exceeds, see scorer_activation_top; 0 = not known */
+    float (*calibration)[2]; /* [n_dsps] slope (above 0) and intercept, {1, 0} at first; not of the
+                                block, since no gradient moves it */
+    float activation_top;    /* what h1 rarely exceeds, see scorer_activation_top; 0 = not known */
 };
 
 struct network *network_create(const struct network_shape *shape,

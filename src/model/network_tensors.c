@@ -6,6 +6,9 @@
 #include "model/network.h"
 #include "model/safetensors.h"
 
+/* The one tensor that a file may lack: then no DSP's logit is bent. */
+#define CALIBRATION "calibration.dsp"
+
 static void add(struct tensor *out, size_t out_max, size_t *n, const char *name, uint64_t rows,
                 uint64_t columns, const float *data)
 {
@@ -39,6 +42,7 @@ int network_tensors(const struct network *n, struct tensor *out, size_t out_max,
         add(out, out_max, n_out, "gate.dsp", s->n_dsps, h1, n->gate);
     add(out, out_max, n_out, "output.weight", 2, h2, n->output_weight);
     add(out, out_max, n_out, "output.bias", 2, 0, n->output_bias);
+    add(out, out_max, n_out, CALIBRATION, s->n_dsps, 2, n->calibration[0]);
     return *n_out <= out_max ? 0 : -1;
 }
 
@@ -91,10 +95,19 @@ static int check_room(const struct safetensors *f, const struct network_shape *s
     return 0;
 }
 
+/* A slope of 0 or less would turn a DSP's scores over. */
+static int check_calibration(const struct network *n, struct error *err)
+{
+    for (uint32_t d = 0; d < n->shape.n_dsps; d++)
+        if (!(n->calibration[d][0] > 0))
+            return error_set(err, "tensor " CALIBRATION ": row %u: a slope must be above 0", d);
+    return 0;
+}
+
 struct network *network_from_tensors(const struct safetensors *f, const struct network_shape *shape,
                                      struct error *err)
 {
-    struct tensor want[2 * NETWORK_FEATURES_MAX + 7];
+    struct tensor want[2 * NETWORK_FEATURES_MAX + 8];
     size_t n_want;
     if (network_shape_check(shape, err) != 0 || check_room(f, shape, err) != 0)
         return NULL;
@@ -105,11 +118,11 @@ struct network *network_from_tensors(const struct safetensors *f, const struct n
     }
     int status = network_tensors(n, want, sizeof(want) / sizeof(want[0]), &n_want);
     assert(status == 0);
-    (void)status;
-    for (size_t i = 0; i < n_want; i++)
-        if (take(f, &want[i], err) != 0) {
-            network_destroy(n);
-            return NULL;
-        }
-    return n;
+    for (size_t i = 0; status == 0 && i < n_want; i++)
+        if (strcmp(want[i].name, CALIBRATION) != 0 || safetensors_find(f, CALIBRATION) != NULL)
+            status = take(f, &want[i], err);
+    if (status == 0 && check_calibration(n, err) == 0)
+        return n;
+    network_destroy(n);
+    return NULL;
 }

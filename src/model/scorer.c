@@ -38,7 +38,8 @@ struct scorer {
     float *gates;        /* [n_dsps][stride], or NULL */
     float *layers_block; /* what `layers` points into */
     struct kernel_layers layers;
-    float logit_base; /* output bias and log(negative_rate) */
+    float logit_base;        /* output bias and log(negative_rate) */
+    float (*calibration)[2]; /* [n_dsps] slope, intercept */
     size_t rows_bytes, wides_bytes, layers_bytes;
     struct quantised *quantised; /* NULL: floats; else instead of rows, gates and layers */
 };
@@ -193,6 +194,15 @@ static int fold_layers(struct scorer *s, const struct network *n)
     return 0;
 }
 
+static int fold_calibration(struct scorer *s, const struct network *n)
+{
+    s->calibration = malloc(s->n_dsps * sizeof(*s->calibration));
+    if (s->calibration == NULL)
+        return -1;
+    memcpy(s->calibration, n->calibration, s->n_dsps * sizeof(*s->calibration));
+    return 0;
+}
+
 struct scorer *scorer_create_with(const struct network *n, const struct kernel *k,
                                   struct error *err)
 {
@@ -209,7 +219,7 @@ struct scorer *scorer_create_with(const struct network *n, const struct kernel *
     s->logit_base = n->output_bias[1] - n->output_bias[0] + logf(n->negative_rate);
     s->features = calloc(s->n_features + 1, sizeof(*s->features));
     if (s->features == NULL || fold_layer1(s, n) != 0 || fold_wide(s, n) != 0 ||
-        fold_gate(s, n) != 0 || fold_layers(s, n) != 0)
+        fold_gate(s, n) != 0 || fold_layers(s, n) != 0 || fold_calibration(s, n) != 0)
         goto fail;
     return s;
 fail:
@@ -292,6 +302,7 @@ void scorer_destroy(struct scorer *s)
     free(s->wides);
     free(s->gates);
     free(s->layers_block);
+    free(s->calibration);
     free(s);
 }
 
@@ -429,8 +440,10 @@ void scorer_score(const struct scorer *s, struct scorer_scratch *scratch, const 
                 activate(s, scratch->base, dsps[from + i], scratch->h1 + i * s->stride);
             s->kernel->layers(&s->layers, scratch->h1, s->stride, count, scratch->logit);
         }
-        for (uint32_t i = 0; i < count; i++)
-            p[from + i] = sigmoid_or_one(scratch->logit[i]);
+        for (uint32_t i = 0; i < count; i++) {
+            const float *bend = s->calibration[dsps[from + i]];
+            p[from + i] = sigmoid_or_one(bend[0] * scratch->logit[i] + bend[1]);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 /* The training loop: each epoch draws the negatives anew, shuffles, and walks the mini-batches;
  * then the folded scorer judges the parameters on the validation pairs, all of them, corrected for
- * the downsampling. The best epoch's parameters are the result, calibrated on the same pairs.
+ * the downsampling. The best epoch's parameters are the result.
  *
  * Everything random comes from one generator, everything runs in one order, and BLAS splits its
  * products by output: the same seed, data and thread count give the same bytes. */
@@ -14,7 +14,6 @@
 #include <time.h>
 
 #include "model/adam.h"
-#include "model/calibration.h"
 #include "model/metrics.h"
 #include "model/pass.h"
 #include "prng.h"
@@ -354,18 +353,6 @@ static int train_epochs(struct trainer *t, struct train_report *report, struct e
     return 0;
 }
 
-static int calibrate(struct trainer *t, struct train_report *report, struct error *err)
-{
-    report->calibration = (struct calibration){1, 0};
-    if (t->validation->n_pairs == 0)
-        return 0;
-    if (score_all(t->network, t->validation, t->validation_p, err) != 0)
-        return -1;
-    report->calibration = calibration_fit(t->validation, t->validation_p);
-    calibration_apply(t->network, report->calibration);
-    return 0;
-}
-
 static int fill_report(struct trainer *t, struct train_report *report, struct error *err)
 {
     const struct examples *e = t->validation;
@@ -412,8 +399,6 @@ int train_network(const struct network_shape *shape, const struct examples *trai
     int status = init_trainer(&t, shape, err);
     if (status == 0)
         status = train_epochs(&t, report, err);
-    if (status == 0)
-        status = calibrate(&t, report, err);
     if (status == 0)
         status = fill_report(&t, report, err);
     if (status == 0) {

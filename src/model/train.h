@@ -40,27 +40,21 @@ struct train_options {
     void (*progress)(void *ctx,
                      const struct train_progress *p); /* may be NULL; a few times a second */
     void *progress_ctx;
-    /* After each epoch, with its parameters, not calibrated; may be NULL. */
+    /* After each epoch, with its parameters; may be NULL. */
     void (*epoch_done)(void *ctx, uint32_t epoch, const struct network *n);
     void *epoch_done_ctx;
 };
 
-/* On the logit of p; see model/calibration.h. */
-struct calibration {
-    double slope, intercept;
-};
-
 struct train_report {
     uint32_t epochs, best_epoch;
-    struct calibration calibration;        /* that was applied */
     double validation_nll, validation_auc; /* of the parameters that are returned */
     double seconds, examples_per_second;
 };
 
 void train_options_default(struct train_options *o);
 
-/* The parameters of the best epoch, calibrated on the validation pairs. Without validation pairs:
- * those of the last epoch. Pairs of one request should stand together: scoring is faster. The same
+/* The parameters of the best epoch, not calibrated. Without validation pairs: those of the last
+ * epoch. Pairs of one request should stand together: scoring is faster. The same
  * seed, data and thread count give the same bytes. */
 int train_network(const struct network_shape *shape, const struct examples *train,
                   const struct examples *validation, const struct train_options *options,

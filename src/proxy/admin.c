@@ -70,10 +70,15 @@ static json_t *dsp_status(const struct process *p, uint32_t d)
     for (int i = OUTCOME_BID; i < OUTCOME_COUNT; i++)
         json_object_set_new(outcomes, auction_outcome_name((enum auction_outcome)i),
                             json_integer((json_int_t)v.calls[i]));
-    return json_pack("{s:s,s:s,s:b,s:s,s:f,s:o,s:f,s:f,s:I,s:I,s:o,s:o}", "name", c->name, "url",
-                     c->url, "enabled", c->enabled, "filter", mode_name(c->filter.mode),
-                     "recall_target", c->filter.recall_target, "threshold",
-                     number_or_null((double)filter_threshold(p->snapshot->filter, d)), "explore",
+    const struct filter *f = p->snapshot->filter;
+    const char *not_filtered = filter_not_filtered(f, d);
+    const char *of =
+        c->filter.recall_of == RECALL_OF_VALUE && !filter_lacks_value(f, d) ? "value" : "bids";
+    return json_pack("{s:s,s:s,s:b,s:s,s:f,s:s,s:o,s:o,s:f,s:f,s:I,s:I,s:o,s:o}", "name", c->name,
+                     "url", c->url, "enabled", c->enabled, "filter", mode_name(c->filter.mode),
+                     "recall_target", c->filter.recall_target, "recall_of", of, "threshold",
+                     number_or_null((double)filter_threshold(f, d)), "not_filtered",
+                     not_filtered != NULL ? json_string(not_filtered) : json_null(), "explore",
                      c->filter.explore, "health_share", v.health_share, "connections_busy",
                      (json_int_t)v.connections[CONNECTION_BUSY], "connections_idle",
                      (json_int_t)v.connections[CONNECTION_IDLE], "decisions", why, "outcomes",

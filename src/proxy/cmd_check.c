@@ -7,6 +7,20 @@
 #include "proxy/config.h"
 #include "proxy/snapshot.h"
 
+/* What a reader of the config would not expect. */
+static void print_dsp(const struct snapshot *s, uint32_t d)
+{
+    const struct config_dsp *dsp = &s->config->dsps[d];
+    const char *not_filtered = filter_not_filtered(s->filter, d);
+    if (!dsp->enabled || s->model == NULL)
+        return;
+    if (not_filtered != NULL)
+        printf("  %s is not filtered, every call is sent: %s\n", dsp->name, not_filtered);
+    else if (filter_lacks_value(s->filter, d))
+        printf("  %s: \"recall_of\": \"value\" falls back to bids: the model has no prices of it\n",
+               dsp->name);
+}
+
 int cmd_check(int argc, char **argv)
 {
     const char *path = NULL;
@@ -50,6 +64,8 @@ int cmd_check(int argc, char **argv)
            n == 0 ? " enabled (every request is answered with no bid)" : "",
            s->model != NULL ? predictor_info(s->model)->version : "none (every call is sent)",
            s->geo != NULL ? s->config->geo.database : "none");
+    for (uint32_t d = 0; d < s->config->n_dsps; d++)
+        print_dsp(s, d);
     snapshot_release(s);
     return 0;
 }

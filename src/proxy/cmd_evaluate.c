@@ -8,144 +8,58 @@
 
 #include <jansson.h>
 
-#include "filter/predictor.h"
-#include "filter/trainset.h"
-#include "proxy/capture.h"
-#include "proxy/cli.h"
+#include "proxy/breakdown.h"
 #include "proxy/commands.h"
-#include "proxy/progress.h"
+#include "proxy/labelled.h"
+#include "proxy/recall_options.h"
 
-struct samples { /* of one DSP */
-    float *p, *weight;
-    uint8_t *label;
-    uint64_t n, room;
-};
+static const double CONFIDENCE = 0.95;
 
 struct result {
-    uint64_t calls, bids;
-    float threshold; /* NAN: fails open */
-    double recall, recall_low, recall_high, withheld;
+    struct tally tally;
+    struct tally_result at; /* the threshold */
     struct recall_curve curve;
+    float threshold; /* NAN: fails open */
+    const char *not_filtered;
 };
 
 struct evaluation {
     const struct predictor *model;
-    const struct geo *geo;
-    struct samples *samples; /* [n_dsps] */
-    uint64_t records, skipped, unknown_dsp_calls;
+    double recall;
+    enum recall_of of;
+    float *thresholds; /* [n_dsps] */
+    struct judgement *judgement;
+    struct breakdown *breakdown; /* NULL without --by */
+    uint32_t top;
+    struct labelled_counts counts;
+    uint64_t unknown_dsp_calls, bids_unpriced;
     uint64_t records_learnt; /* of the time that the model has learnt from */
-    char first_fault[512];
 };
 
-static void samples_add(struct samples *s, float p, uint8_t label, float weight)
+static int read_captures(struct evaluation *e, const struct cli_list *paths, const struct geo *geo,
+                         struct error *err)
 {
-    if (s->n == s->room) {
-        s->room = s->room == 0 ? 1024 : s->room * 2;
-        s->p = realloc(s->p, s->room * sizeof(*s->p));
-        s->weight = realloc(s->weight, s->room * sizeof(*s->weight));
-        s->label = realloc(s->label, s->room * sizeof(*s->label));
-        if (s->p == NULL || s->weight == NULL || s->label == NULL)
-            abort();
-    }
-    s->p[s->n] = p;
-    s->weight[s->n] = weight;
-    s->label[s->n++] = label;
-}
-
-static void add_record(struct evaluation *e, struct predictor_scratch *scratch, struct arena *arena,
-                       const struct capture_record *record, const struct bid_request *r)
-{
-    uint32_t n = 0, *dsps = arena_alloc(arena, record->n_dsps * sizeof(*dsps));
-    float *p = arena_alloc(arena, record->n_dsps * sizeof(*p));
-    const struct capture_dsp **from = arena_alloc(arena, record->n_dsps * sizeof(*from));
-    for (uint32_t i = 0; i < record->n_dsps; i++) {
-        const struct capture_dsp *d = &record->dsps[i];
-        if (!d->sent || (!bytes_is(d->outcome, "bid") && !bytes_is(d->outcome, "no_bid")))
-            continue;
-        char name[256];
-        snprintf(name, sizeof(name), "%.*s", (int)d->dsp.len, d->dsp.base);
-        int32_t dsp = predictor_find_dsp(e->model, name);
-        if (dsp < 0) {
-            e->unknown_dsp_calls++;
-            continue;
-        }
-        from[n] = d;
-        dsps[n++] = (uint32_t)dsp;
-    }
-    struct geo_place place;
-    geo_locate(e->geo, r, &place);
-    predictor_score(e->model, scratch, r, &place, record->ts_ms, arena, dsps, n, p);
-    for (uint32_t i = 0; i < n; i++)
-        samples_add(&e->samples[dsps[i]], p[i], bytes_is(from[i]->outcome, "bid"),
-                    (float)fmin(1 / from[i]->propensity, TRAINSET_WEIGHT_MAX));
-}
-
-static int read_captures(struct evaluation *e, const struct cli_list *paths, struct error *err)
-{
-    struct capture_reader *reader = capture_reader_open(paths->items, paths->n, err);
+    struct labelled_reader *reader = labelled_open(paths, geo, err);
     if (reader == NULL)
         return -1;
     struct predictor_scratch *scratch = predictor_scratch_create(e->model);
-    struct arena arena = {0};
-    struct capture_record record;
-    struct progress progress;
-    progress_begin(&progress);
-    for (int status; (status = capture_next(reader, &record, err)) != 0;) {
-        struct bid_request r;
-        struct bid_request_error fault;
-        arena_reset(&arena, 1 << 20);
-        if (status > 0)
-            status = capture_check_time(reader, &record, err) == 0 ? 1 : -1;
-        if (status > 0 && !bid_request_scan(&r, record.request, 0, &arena, &fault))
-            status = capture_request_fault(reader, err, fault.path, fault.reason);
-        if (status < 0) {
-            if (e->skipped++ == 0)
-                snprintf(e->first_fault, sizeof(e->first_fault), "%.500s", err->text);
-            continue;
-        }
-        e->records++;
+    struct labelled_record record;
+    while (scratch != NULL && labelled_next(reader, &record)) {
+        const struct labelled_score *scores;
+        uint32_t n = labelled_score(reader, &record, e->model, scratch, &scores);
         e->records_learnt += record.ts_ms <= predictor_info(e->model)->validation_to_ms;
-        add_record(e, scratch, &arena, &record, &r);
-        if (progress_due(&progress))
-            progress_show(&progress, "scoring captures: %3.0f%%, %" PRIu64 " requests",
-                          100 * capture_progress(reader), e->records);
+        e->unknown_dsp_calls += record.n_calls - n;
+        for (uint32_t i = 0; i < n; i++)
+            e->bids_unpriced += scores[i].call->bid && !(scores[i].call->price > 0);
+        labelled_judge(e->judgement, scores, n);
+        if (e->breakdown != NULL)
+            breakdown_add(e->breakdown, &record, scores, n, e->thresholds, e->of);
     }
-    progress_end(&progress);
-    arena_dispose(&arena);
+    e->counts = *labelled_counts(reader);
+    labelled_say_skipped(reader, "evaluate");
     predictor_scratch_destroy(scratch);
-    capture_reader_close(reader);
-    return 0;
-}
-
-/* What sending p >= threshold would have kept and withheld of these samples. */
-static int judge(const struct samples *s, float threshold, struct result *out, struct error *err)
-{
-    double bids = 0, bids_squared = 0, kept = 0, calls = 0, withheld = 0;
-    double below = 0, below_squared = 0;
-    out->calls = s->n;
-    out->bids = 0;
-    out->threshold = threshold;
-    for (uint64_t i = 0; i < s->n; i++) {
-        double w = (double)s->weight[i];
-        bool send = !isfinite(threshold) || s->p[i] >= threshold;
-        calls += w;
-        withheld += send ? 0 : w;
-        below += send ? 0 : w * (double)s->p[i];
-        below_squared += send ? 0 : w * w * (double)s->p[i];
-        if (s->label[i]) {
-            out->bids++;
-            bids += w;
-            bids_squared += w * w;
-            kept += send ? w : 0;
-        }
-    }
-    out->withheld = calls > 0 ? withheld / calls : 0;
-    out->recall = bids > 0 ? kept / bids : NAN;
-    out->recall_low = out->recall_high = NAN;
-    if (bids > 0)
-        wilson_bounds(out->recall, recall_evidence_bids(bids, bids_squared, below, below_squared),
-                      1.96, &out->recall_low, &out->recall_high);
-    return recall_curve_build(&out->curve, s->p, s->label, s->weight, s->n, err);
+    labelled_close(reader);
+    return scratch != NULL ? 0 : error_set(err, "out of memory");
 }
 
 static json_t *number(double v)
@@ -155,13 +69,15 @@ static json_t *number(double v)
 
 static json_t *result_json(const char *name, const struct result *r)
 {
-    return json_pack("{s:s,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "dsp", name, "calls",
-                     (json_int_t)r->calls, "bids", (json_int_t)r->bids, "bid_rate",
-                     number(r->curve.bid_rate), "auc", number(r->curve.auc), "nll",
-                     number(r->curve.nll), "calibration", number(r->curve.calibration), "threshold",
-                     number((double)r->threshold), "recall", number(r->recall), "recall_low",
-                     number(r->recall_low), "recall_high", number(r->recall_high), "withheld",
-                     number(r->withheld));
+    bool bids = r->tally.bids > 0;
+    return json_pack(
+        "{s:s,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "dsp", name, "calls",
+        (json_int_t)r->curve.pairs, "bids", (json_int_t)r->curve.bids, "bid_rate",
+        number(r->curve.bid_rate), "auc", number(r->curve.auc), "nll", number(r->curve.nll),
+        "calibration", number(r->curve.calibration), "threshold", number((double)r->threshold),
+        "recall", number(r->at.recall), "recall_low", number(bids ? r->at.recall_low : NAN),
+        "recall_high", number(bids ? r->at.recall_high : NAN), "withheld", number(r->at.withheld),
+        "not_filtered", r->not_filtered != NULL ? json_string(r->not_filtered) : json_null());
 }
 
 static void print_figure(int width, int digits, double v)
@@ -174,91 +90,165 @@ static void print_figure(int width, int digits, double v)
 
 static void result_row(const char *name, const struct result *r)
 {
-    printf("%-16s %9" PRIu64 " %7" PRIu64 " %5.2f%%", name, r->calls, r->bids,
+    printf("%-16s %9" PRIu64 " %7" PRIu64 " %5.2f%%", name, r->curve.pairs, r->curve.bids,
            100 * r->curve.bid_rate);
     print_figure(6, 3, r->curve.auc);
     print_figure(7, 4, r->curve.nll);
     print_figure(6, 2, r->curve.calibration);
     print_figure(10, 5, (double)r->threshold);
-    if (isfinite(r->recall))
-        printf("  %.3f [%.3f, %.3f]  %5.1f%%\n", r->recall, r->recall_low, r->recall_high,
-               100 * r->withheld);
-    else
-        printf("  %-20s  %5.1f%%\n", "-", 100 * r->withheld);
+    recall_print(&r->tally, &r->at);
+    printf("  %5.1f%%", 100 * r->at.withheld);
+    if (r->not_filtered != NULL)
+        printf("  not filtered: %s", r->not_filtered);
+    putchar('\n');
 }
 
-static int report(struct evaluation *e, double recall, bool json, struct error *err)
+/* One DSP, also counted into the total. */
+static int judge(const struct evaluation *e, uint32_t d, struct result *r, struct tally *total,
+                 struct error *err)
 {
-    uint32_t n = predictor_info(e->model)->n_dsps;
+    r->tally = (struct tally){0};
+    r->threshold = e->thresholds[d];
+    r->not_filtered = predictor_not_filtered(e->model, d, e->recall, e->of);
+    judgement_tally(e->judgement, d, r->threshold, e->of, &r->tally);
+    judgement_tally(e->judgement, d, r->threshold, e->of, total);
+    r->at = tally_result(&r->tally, CONFIDENCE);
+    return judgement_of_dsp(e->judgement, d, &r->curve, err);
+}
+
+/* The share of calls that would be withheld besides, without the model's margin. */
+static double margin_costs(const struct evaluation *e, const struct tally *total)
+{
+    struct tally bare = {0};
+    for (uint32_t d = 0; d < predictor_info(e->model)->n_dsps; d++)
+        judgement_tally(e->judgement, d, predictor_threshold_bare(e->model, d, e->recall, e->of),
+                        e->of, &bare);
+    return tally_result(&bare, CONFIDENCE).withheld - tally_result(total, CONFIDENCE).withheld;
+}
+
+static void print_total(const struct evaluation *e, const struct tally *total)
+{
+    struct tally_result r = tally_result(total, CONFIDENCE);
+    printf("\n%.1f%% of %" PRIu64
+           " labelled calls would be withheld at a recall target of %g of the %s "
+           "(model %s)",
+           100 * r.withheld, total->calls, e->recall, recall_of_name(e->of),
+           predictor_info(e->model)->version);
+    if (total->bids > 0)
+        printf("; %.4f [%.4f, %.4f] kept", r.recall, r.recall_low, r.recall_high);
+    printf(".\n");
+    if (predictor_info(e->model)->recall_margin > 0)
+        printf("The margin of %g in the thresholds costs %.1f%% of the calls.\n",
+               predictor_info(e->model)->recall_margin, 100 * margin_costs(e, total));
+    if (e->records_learnt > 0)
+        printf(
+            "%" PRIu64 " of %" PRIu64
+            " records are of the time that the model was trained or calibrated on: later traffic "
+            "is the honest test.\n",
+            e->records_learnt, e->counts.records);
+    if (e->unknown_dsp_calls > 0)
+        printf("%" PRIu64 " calls were to DSPs that the model does not know; they would be sent.\n",
+               e->unknown_dsp_calls);
+    if (e->of == RECALL_OF_VALUE && e->bids_unpriced > 0)
+        printf("%" PRIu64 " bids have no price; their value is not counted.\n", e->bids_unpriced);
+    if (e->breakdown != NULL)
+        breakdown_print(e->breakdown, e->top);
+}
+
+/* Takes the list. */
+static void print_document(const struct evaluation *e, const struct tally *total, json_t *list)
+{
+    struct tally_result r = tally_result(total, CONFIDENCE);
+    json_t *document = json_pack(
+        "{s:s,s:f,s:s,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:o,s:o}", "model",
+        predictor_info(e->model)->version, "recall_target", e->recall, "recall_of",
+        recall_of_name(e->of), "records", (json_int_t)e->counts.records, "records_skipped",
+        (json_int_t)e->counts.skipped, "records_of_training_window", (json_int_t)e->records_learnt,
+        "unknown_dsp_calls", (json_int_t)e->unknown_dsp_calls, "bids_without_price",
+        (json_int_t)e->bids_unpriced, "withheld", r.withheld, "margin_costs",
+        margin_costs(e, total), "recall", number(r.recall), "dsps", list);
+    if (e->breakdown != NULL)
+        json_object_set_new(document, "breakdown", breakdown_json(e->breakdown, e->top));
+    json_dumpf(document, stdout, JSON_COMPACT | JSON_REAL_PRECISION(8));
+    putchar('\n');
+    json_decref(document);
+}
+
+static int report(const struct evaluation *e, bool json, struct error *err)
+{
     struct result *r = calloc(1, sizeof(*r));
     json_t *list = json_array();
-    double calls = 0, withheld = 0;
-    int failed = 0;
+    struct tally total = {0};
+    int status = r != NULL && list != NULL ? 0 : error_set(err, "out of memory");
     if (!json)
         printf("%-16s %9s %7s %6s %6s %7s %6s %9s  %-22s %s\n", "dsp", "calls", "bids", "rate",
                "auc", "nll", "calib", "threshold", "recall [95%]", "withheld");
-    for (uint32_t d = 0; d < n && !failed; d++) {
-        float threshold = predictor_threshold(e->model, d, recall);
-        failed = judge(&e->samples[d], threshold, r, err);
-        if (failed)
-            break;
-        calls += (double)r->calls;
-        withheld += (double)r->calls * r->withheld;
-        if (json)
-            json_array_append_new(list, result_json(predictor_dsp_name(e->model, d), r));
-        else
-            result_row(predictor_dsp_name(e->model, d), r);
+    for (uint32_t d = 0; status == 0 && d < predictor_info(e->model)->n_dsps; d++) {
+        const char *name = predictor_dsp_name(e->model, d);
+        status = judge(e, d, r, &total, err);
+        if (status == 0 && json)
+            json_array_append_new(list, result_json(name, r));
+        else if (status == 0)
+            result_row(name, r);
     }
-    double share = calls > 0 ? withheld / calls : 0;
-    if (json) {
-        json_t *document = json_pack(
-            "{s:s,s:f,s:I,s:I,s:I,s:I,s:f,s:O}", "model", predictor_info(e->model)->version,
-            "recall_target", recall, "records", (json_int_t)e->records, "records_skipped",
-            (json_int_t)e->skipped, "records_of_training_window", (json_int_t)e->records_learnt,
-            "unknown_dsp_calls", (json_int_t)e->unknown_dsp_calls, "withheld", share, "dsps", list);
-        json_dumpf(document, stdout, JSON_COMPACT | JSON_REAL_PRECISION(8));
-        putchar('\n');
-        json_decref(document);
-    } else if (!failed) {
-        printf("\n%.1f%% of %.0f labelled calls would be withheld at a recall target of %g (model "
-               "%s).\n",
-               100 * share, calls, recall, predictor_info(e->model)->version);
-        if (e->records_learnt > 0)
-            printf("%" PRIu64 " of %" PRIu64
-                   " records are of the time that the model was trained on: later traffic is the "
-                   "honest test.\n",
-                   e->records_learnt, e->records);
-        if (e->unknown_dsp_calls > 0)
-            printf("%" PRIu64
-                   " calls were to DSPs that the model does not know; they would be sent.\n",
-                   e->unknown_dsp_calls);
+    free(r);
+    if (status == 0 && json) {
+        print_document(e, &total, list);
+        return 0;
     }
     json_decref(list);
-    free(r);
-    return failed;
+    if (status == 0)
+        print_total(e, &total);
+    return status;
+}
+
+static int evaluation_init(struct evaluation *e, const struct predictor *model, const char *by,
+                           struct error *err)
+{
+    uint32_t n = predictor_info(model)->n_dsps;
+    e->model = model;
+    e->judgement = judgement_create(n);
+    e->thresholds = malloc((n + 1) * sizeof(*e->thresholds));
+    if (e->judgement == NULL || e->thresholds == NULL)
+        return error_set(err, "out of memory");
+    for (uint32_t d = 0; d < n; d++)
+        e->thresholds[d] = predictor_threshold_of(model, d, e->recall, e->of);
+    if (by != NULL && (e->breakdown = breakdown_create(by, model, err)) == NULL)
+        return -1;
+    return 0;
+}
+
+static void evaluation_dispose(struct evaluation *e)
+{
+    breakdown_destroy(e->breakdown);
+    judgement_destroy(e->judgement);
+    free(e->thresholds);
 }
 
 int cmd_evaluate(int argc, char **argv)
 {
     struct cli_list capture = {0};
-    const char *model_path = NULL, *geo_path = NULL;
-    double recall = 0.97;
+    const char *model_path = NULL, *geo_path = NULL, *by = NULL, *of = "bids";
+    struct evaluation e = {.recall = 0.97};
+    long top = 10;
     bool json = false;
     const struct cli_option options[] = {
-        {"capture", CLI_LIST, &capture, "PATH...",
-         "files or directories of capture segments, plain or .zst", 0, 0, true},
+        {"capture", CLI_LIST, &capture, "PATH...", CAPTURE_HELP, 0, 0, true},
         {"model", CLI_TEXT, &model_path, "FILE", "the model file", 0, 0, true},
-        {"recall", CLI_NUMBER, &recall, "R",
-         "recall target that sets the thresholds (default 0.97)", 0.01, 1, false},
-        {"geo", CLI_TEXT, &geo_path, "FILE.mmdb", "geo database for records without device.geo", 0,
-         0, false},
+        {"recall", CLI_NUMBER, &e.recall, "R", RECALL_HELP, 0.01, 1, false},
+        {"recall-of", CLI_TEXT, &of, "WHAT", RECALL_OF_HELP, 0, 0, false},
+        {"by", CLI_TEXT, &by, "FEATURE",
+         "also where recall is worst: by country, size, domain, hour,\nor any feature of the model",
+         0, 0, false},
+        {"top", CLI_INTEGER, &top, "N", "so many values of --by (default 10)", 1, 1e6, false},
+        {"geo", CLI_TEXT, &geo_path, "FILE.mmdb", GEO_HELP, 0, 0, false},
         {"json", CLI_FLAG, &json, NULL, "one JSON document", 0, 0, false},
     };
     const struct cli_command command = {
         .name = "evaluate",
         .summary =
             "Shows per DSP what a model would have kept (recall) and withheld on captured traffic.",
-        .usage = "--capture PATH... --model FILE [--recall R] [--json]",
+        .usage = "--capture PATH... --model FILE [--recall R] [--by FEATURE] [--json]",
         .epilogue =
             "Judge a model on traffic later than its training window ('bidsieve inspect' shows "
             "it), "
@@ -269,39 +259,22 @@ int cmd_evaluate(int argc, char **argv)
         .n_options = sizeof(options) / sizeof(options[0]),
     };
     int status = cli_parse(&command, argc, argv);
+    if (status == CLI_RUN && !recall_of_parse("evaluate", of, &e.of))
+        status = 2;
     if (status != CLI_RUN) {
         cli_list_dispose(&capture);
         return status;
     }
     struct error err = {""};
     struct geo *geo = NULL;
-    struct evaluation e = {0};
-    uint32_t n = 0;
     struct predictor *model = predictor_load(model_path, &err);
-    if (model == NULL || (geo_path != NULL && (geo = geo_open(geo_path, &err)) == NULL)) {
-        status = cli_fail("evaluate", "%s", err.text);
-        goto done;
-    }
-    n = predictor_info(model)->n_dsps;
-    e.model = model;
-    e.geo = geo;
-    e.samples = calloc(n + 1, sizeof(*e.samples));
-    if (read_captures(&e, &capture, &err) != 0 || report(&e, recall, json, &err) != 0) {
-        status = cli_fail("evaluate", "%s", err.text);
-        goto done;
-    }
-    if (e.skipped > 0)
-        fprintf(stderr,
-                "bidsieve evaluate: left out %" PRIu64 " records that are not sound; first: %s\n",
-                e.skipped, e.first_fault);
-    status = 0;
-done:
-    for (uint32_t d = 0; d < n; d++) {
-        free(e.samples[d].p);
-        free(e.samples[d].weight);
-        free(e.samples[d].label);
-    }
-    free(e.samples);
+    e.top = (uint32_t)top;
+    status = model != NULL && (geo_path == NULL || (geo = geo_open(geo_path, &err)) != NULL) &&
+                     evaluation_init(&e, model, by, &err) == 0 &&
+                     read_captures(&e, &capture, geo, &err) == 0 && report(&e, json, &err) == 0
+                 ? 0
+                 : cli_fail("evaluate", "%s", err.text);
+    evaluation_dispose(&e);
     predictor_destroy(model);
     geo_close(geo);
     cli_list_dispose(&capture);

@@ -20,31 +20,53 @@ static void print_window(const char *name, int64_t from_ms, int64_t to_ms, uint6
     t = (time_t)(to_ms / 1000);
     if (to_ms >= 0 && gmtime_r(&t, &tm) != NULL)
         strftime(to, sizeof(to), "%Y-%m-%dT%H:%MZ", &tm);
-    printf("%-12s %s to %s, %" PRIu64 " calls, %" PRIu64 " bids\n", name, from, to, pairs, bids);
+    printf("%-13s %s to %s, %" PRIu64 " calls, %" PRIu64 " bids\n", name, from, to, pairs, bids);
 }
 
 /* name[rows x dim], '+' where it has a wide table too; broken to fit a terminal. */
 static void print_features(const struct network_shape *shape)
 {
-    int column = printf("features    ");
+    int column = printf("features     ");
     for (uint32_t f = 0; f < shape->n_features; f++) {
         const struct network_feature *x = &shape->features[f];
         char text[128];
         int len = snprintf(text, sizeof(text), " %s[%u x %u%s]", x->name, x->values, x->dim,
                            x->wide ? " +" : "");
         if (column + len > 100)
-            column = printf("\n            ") - 1;
+            column = printf("\n             ") - 1;
         column += printf("%s", text);
     }
-    printf("\n             %u numeric inputs; +: also a weight per value and DSP\n",
+    printf("\n              %u numeric inputs; +: also a weight per value and DSP\n",
            shape->n_numeric);
+}
+
+/* Per target the share that is withheld, with the model's margin, as serving would. */
+static void print_dsp(const struct predictor *p, uint32_t d, enum recall_of of, const char *name)
+{
+    static const double targets[] = {0.90, 0.95, 0.97, 0.98, 0.99};
+    const struct recall_curve *c = predictor_curve_of(p, d, of);
+    if (c == NULL) {
+        printf("%-16s no curve: not filtered, every call is sent\n", name);
+        return;
+    }
+    printf("%-16s %9" PRIu64 " %7" PRIu64 " %5.2f%%", name, c->pairs, c->bids, 100 * c->bid_rate);
+    printf(isfinite(c->auc) ? " %6.3f" : "      -", c->auc);
+    printf(isfinite(c->calibration) ? " %6.2f" : "      -", c->calibration);
+    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
+        float threshold = predictor_threshold_of(p, d, targets[i], of);
+        if (isnan(threshold))
+            printf(" %7s", "-");
+        else
+            printf(" %6.1f%%", 100 * predictor_withheld(p, d, threshold, of));
+    }
+    putchar('\n');
 }
 
 static void print_memory(const struct predictor_info *i)
 {
     const struct scorer_memory *m = &i->memory;
     const double mb = 1 << 20;
-    printf("served by    kernel %s, %.1f MB: rows of layer 1 %.1f, layers %.1f, wide tables %.1f; "
+    printf("served by     kernel %s, %.1f MB: rows of layer 1 %.1f, layers %.1f, wide tables %.1f; "
            "%.0f KB a thread\n",
            i->kernel, (double)(m->rows + m->layers + m->wide) / mb, (double)m->rows / mb,
            (double)m->layers / mb, (double)m->wide / mb, (double)m->scratch / 1024);
@@ -52,33 +74,18 @@ static void print_memory(const struct predictor_info *i)
 
 static void print_curves(const struct predictor *p)
 {
-    static const double targets[] = {0.90, 0.95, 0.97, 0.98, 0.99};
-    printf("\nwithheld share of calls at a recall that is kept with 95%% confidence ('-': too few "
-           "bids to prove it)\n");
+    const struct predictor_info *info = predictor_info(p);
+    printf("\nwithheld share of calls at a recall that is kept");
+    if (isfinite(info->recall_confidence))
+        printf(" with %g%% confidence and a margin of %g", 100 * info->recall_confidence,
+               info->recall_margin);
+    printf("\n('-': too few bids to prove it: the DSP is not filtered, every call is sent)\n");
     printf("%-16s %9s %7s %6s %6s %6s %7s %7s %7s %7s %7s\n", "dsp", "calls", "bids", "rate", "auc",
            "calib", "0.90", "0.95", "0.97", "0.98", "0.99");
-    for (uint32_t d = 0; d < predictor_info(p)->n_dsps; d++) {
-        const struct recall_curve *c = predictor_curve(p, d);
-        if (c == NULL) {
-            printf("%-16s no curve: every call is sent\n", predictor_dsp_name(p, d));
-            continue;
-        }
-        printf("%-16s %9" PRIu64 " %7" PRIu64 " %5.2f%%", predictor_dsp_name(p, d), c->pairs,
-               c->bids, 100 * c->bid_rate);
-        printf(isfinite(c->auc) ? " %6.3f" : "      -", c->auc);
-        printf(isfinite(c->calibration) ? " %6.2f" : "      -", c->calibration);
-        for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
-            double withheld = -1;
-            float threshold = recall_curve_threshold(c, targets[i]);
-            for (uint32_t k = 0; k < c->n; k++)
-                if (c->points[k].threshold == threshold && threshold > 0)
-                    withheld = c->points[k].withheld;
-            if (withheld < 0)
-                printf(" %7s", "-");
-            else
-                printf(" %6.1f%%", 100 * withheld);
-        }
-        putchar('\n');
+    for (uint32_t d = 0; d < info->n_dsps; d++) {
+        print_dsp(p, d, RECALL_OF_BIDS, predictor_dsp_name(p, d));
+        if (predictor_curve_of(p, d, RECALL_OF_VALUE) != NULL)
+            print_dsp(p, d, RECALL_OF_VALUE, "  of value");
     }
 }
 
@@ -112,13 +119,13 @@ int cmd_inspect(int argc, char **argv)
         free(text);
     } else {
         const struct predictor_info *i = predictor_info(p);
-        printf("model        %s (%s)\n", i->version, path);
+        printf("model         %s (%s)\n", i->version, path);
         print_memory(i);
         print_window("trained on", i->window_from_ms, i->window_to_ms, i->train_pairs,
                      i->train_bids);
-        print_window("validated on", i->validation_from_ms, i->validation_to_ms,
+        print_window("calibrated on", i->validation_from_ms, i->validation_to_ms,
                      i->validation_pairs, i->validation_bids);
-        printf("network      %u inputs -> %u -> %u -> 2, negatives kept %.3g\n",
+        printf("network       %u inputs -> %u -> %u -> 2, negatives kept %.3g\n",
                network_shape_inputs(i->shape), i->shape->hidden1, i->shape->hidden2,
                (double)i->negative_rate);
         print_features(i->shape);

@@ -27,10 +27,14 @@ static json_t *verdict(const struct scoring *s, const char *name, size_t name_le
     if (isnan(threshold) && dsp >= 0 && predictor_curve(s->model, (uint32_t)dsp) != NULL)
         threshold = 0; /* nothing is proven: everything is sent */
     bool known = dsp >= 0 && isfinite(p) && isfinite(threshold);
-    return json_pack("{s:s%,s:o,s:o,s:b}", "dsp", name, name_len, "p",
+    const char *why =
+        dsp < 0 ? "the model does not know it"
+                : predictor_not_filtered(s->model, (uint32_t)dsp, s->recall, RECALL_OF_BIDS);
+    return json_pack("{s:s%,s:o,s:o,s:b,s:o}", "dsp", name, name_len, "p",
                      dsp >= 0 && isfinite(p) ? json_real((double)p) : json_null(), "threshold",
                      isfinite(threshold) ? json_real((double)threshold) : json_null(), "send",
-                     !known || p >= threshold);
+                     !known || p >= threshold, "not_filtered",
+                     why != NULL ? json_string(why) : json_null());
 }
 
 static json_t *score_record(struct scoring *s, const struct capture_record *record,

@@ -7,7 +7,10 @@ int cmd_serve(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_evaluate(int argc, char **argv);
+int cmd_recalibrate(int argc, char **argv);
+int cmd_backtest(int argc, char **argv);
 int cmd_score(int argc, char **argv);
+int cmd_encode(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 

@@ -17,7 +17,7 @@ struct config_dsp {
     char *name; /* [A-Za-z0-9_.-]{1,64}, unique */
     char *url;
     bool enabled;
-    struct filter_settings filter; /* filter, recall_target, threshold, explore, rules.* */
+    struct filter_settings filter; /* filter, recall_*, threshold, explore, rules.* */
     double qps_max;                /* 0 = no cap; of the whole process */
     uint32_t timeout_ms, connections_max /* of the whole process */, connect_timeout_ms;
     bool secondary, gzip, tls_verify;

@@ -229,6 +229,9 @@ const struct config_key config_dsp_keys[] = {
     {"recall_target", KEY_NUMBER, DSP(filter.recall_target), 0, 1, .above_min = true, .initial = "0.97",
      .doc = "Of the requests it would bid on, the share that must still reach it; sets the threshold by "
             "the model's recall curve."},
+    {"recall_of", KEY_WORD, DSP(filter.recall_of), .words = "bids|value", .initial = "\"bids\"",
+     .doc = "`value` weighs each bid of the recall by its price: a cheap bid may be lost where a dear one is "
+            "kept. Where the model was trained without prices, `bids` holds, and `check` and `/status` say so."},
     {"threshold", KEY_NUMBER, DSP(filter.threshold), 0, 1, .optional = true, .initial = "null",
      .doc = "Call it when P(bid) is at least this; overrides `recall_target`."},
     {"explore", KEY_NUMBER, DSP(filter.explore), 0, 1, .initial = "0.01",

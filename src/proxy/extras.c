@@ -230,7 +230,9 @@ static void add_place(struct arena_text *t, const struct geo_place *place)
     add_text(t, "region", place->region);
     add_text(t, "city", place->city);
     add_text(t, "metro", place->metro);
-    add_int(t, "utcoffset_min", place->utcoffset_min);
+    add_text(t, "time_zone", place->time_zone);
+    if (place->utcoffset_min != GEO_UTCOFFSET_ABSENT)
+        add_int(t, "utcoffset_min", place->utcoffset_min);
     add_bool(t, "from_database", place->from_database);
     arena_text_add_string(t, "}");
 }

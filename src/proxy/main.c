@@ -16,7 +16,10 @@ static const struct {
     {"check", cmd_check, "validate a config, its model and its geo database"},
     {"train", cmd_train, "learn a model from captured traffic"},
     {"evaluate", cmd_evaluate, "how good a model is on captured traffic, per DSP"},
+    {"recalibrate", cmd_recalibrate, "set a model's thresholds by fresh traffic, without training"},
+    {"backtest", cmd_backtest, "train and test day after day; how a model ages"},
     {"score", cmd_score, "print p, threshold and verdict for capture records on stdin"},
+    {"encode", cmd_encode, "write captured traffic as arrays, for other trainers"},
     {"replay", cmd_replay, "send captured requests again, at a fixed rate"},
     {"inspect", cmd_inspect, "what a model file holds: schema, window, metrics, recall curves"},
 };
@@ -28,7 +31,7 @@ static void usage(FILE *out)
             "usage: bidsieve COMMAND [options]\n\n",
             BIDSIEVE_VERSION);
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-        fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+        fprintf(out, "  %-11s %s\n", commands[i].name, commands[i].summary);
     fprintf(out, "\n'bidsieve COMMAND --help' explains one. A first run: scripts/demo.\n"
                  "BIDSIEVE_KERNEL=NAME in the environment scores with another kernel, see "
                  "docs/kernels.md.\n");

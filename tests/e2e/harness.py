@@ -467,6 +467,33 @@ def captured(folder):
     return records
 
 
+def records(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write(path, items):
+    path.write_text("".join((i if isinstance(i, str) else json.dumps(i)) + "\n" for i in items))
+    return path
+
+
+def one_json(text):
+    document, end = json.JSONDecoder().raw_decode(text)
+    assert text[end:].strip() == "", text[end:]
+    return document
+
+
+def refused(t, status, *arguments, words=(), stdin=None, binary=BIDSIEVE):
+    """Fails with that status and one line on stderr that has the words; says nothing on stdout."""
+    r = t.run(*arguments, stdin=stdin, status=status, binary=binary)
+    assert r.stdout == "", r.stdout
+    lines = r.stderr.splitlines()
+    assert len(lines) == 1, r.stderr
+    assert lines[0].startswith(binary.name), r.stderr
+    for word in words:
+        assert str(word) in lines[0], (word, r.stderr)
+    return lines[0]
+
+
 def run(names):
     failed = passed = skipped = 0
     for name, function in list(names.items()):

@@ -8,22 +8,10 @@ import random
 import struct
 import subprocess
 
-from harness import BIDSIEVE, LOAD, SOURCE, WORLD, captured, run
+from harness import BIDSIEVE, LOAD, SOURCE, WORLD, captured, one_json, records, refused, run, write
 
 SCENARIO = SOURCE / "loadtest/scenarios/small.json"
-COMMANDS = ("serve", "check", "train", "evaluate", "score", "replay", "inspect")
-
-
-def refused(t, status, *arguments, words=(), stdin=None, binary=BIDSIEVE):
-    """Fails with that status and one line on stderr that has the words; says nothing on stdout."""
-    r = t.run(*arguments, stdin=stdin, status=status, binary=binary)
-    assert r.stdout == "", r.stdout
-    lines = r.stderr.splitlines()
-    assert len(lines) == 1, r.stderr
-    assert lines[0].startswith(binary.name), r.stderr
-    for word in words:
-        assert str(word) in lines[0], (word, r.stderr)
-    return lines[0]
+COMMANDS = ("serve", "check", "train", "evaluate", "recalibrate", "backtest", "score", "encode", "replay", "inspect")
 
 
 def test_help(t):
@@ -34,7 +22,7 @@ def test_help(t):
         assert r2.stdout.startswith(f"usage: bidsieve {command} ") and r2.stderr == ""
         assert max(map(len, r2.stdout.splitlines())) <= 120
     assert t.run("--version").stdout.startswith("bidsieve ")
-    for command in ("serve", "config", "capture", "report"):
+    for command in ("serve", "config", "capture", "report", "judge"):
         assert t.run(command, "--help", binary=WORLD).stdout.startswith(f"usage: bidsieve-world {command} ")
     assert t.run("--help", binary=LOAD).stdout.startswith("usage: bidsieve-load ")
 
@@ -82,15 +70,6 @@ def test_missing_files_are_1_and_named(t):
     refused(t, 1, "train", "--capture", t.folder / "train.ndjson", "--epochs", 1, "--hidden", "8,4", "--out",
             t.folder / "no-such-folder/m", words=["no-such-folder"])
     refused(t, 1, "replay", "--capture", capture, "--to", "gopher://x/", words=["gopher"])
-
-
-def records(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def write(path, items):
-    path.write_text("".join((i if isinstance(i, str) else json.dumps(i)) + "\n" for i in items))
-    return path
 
 
 def test_captures_that_cannot_be_learnt_from(t):
@@ -141,7 +120,7 @@ def test_logs_with_usual_mistakes(t):
     assert f"left out {2 * len(good)} records that repeat another" in thrice.stderr and once.stderr == ""
     assert f"learnt from {len(good)} requests, {calls} calls" in thrice.stdout
     r, _ = train("few", good[:40] + good[-40:])
-    assert "3 of 3 DSPs get every call" in r.stdout, r.stdout
+    assert "3 of 3 DSPs are not filtered and get every call" in r.stdout, r.stdout
     r, _ = train("short", [dict(r, ts=good[0]["ts"] + i * 1000) for i, r in enumerate(good)])
     assert "cover 0." in r.stdout, r.stdout
     r, _ = train("json", good, "--json")
@@ -150,7 +129,7 @@ def test_logs_with_usual_mistakes(t):
     odd = write(t.folder / "odd.ndjson", [dict(r, dsps=[dict(d, propensity=1e-300) for d in r["dsps"]]) for r in good])
     e = t.run("evaluate", "--capture", odd, "--model", model)
     assert "nan" not in e.stdout and "inf" not in e.stdout, e.stdout
-    assert f"{len(good)} of {len(good)} records are of the time that the model was trained on" in e.stdout
+    assert f"{len(good)} of {len(good)} records are of the time that the model was trained or calibrated on" in e.stdout
     assert one_json(t.run("evaluate", "--capture", odd, "--model", model, "--json").stdout)["records_of_training_window"] == len(good)
 
 
@@ -180,12 +159,6 @@ def test_same_seed_same_bytes(t):
     assert t.train(packed, "d", "--seed", 1).read_bytes() == one
 
 
-def one_json(text):
-    document, end = json.JSONDecoder().raw_decode(text)
-    assert text[end:].strip() == "", text[end:]
-    return document
-
-
 def test_json_is_one_document(t):
     capture = t.world_capture(requests=600)
     model = t.train(capture)
@@ -211,6 +184,47 @@ def test_replay_to_nobody_fails(t):
     assert r.returncode == 1 and r.stderr.count("\n") == 1 and r.stderr.startswith("bidsieve replay: "), r
 
 
+def test_judge(t):
+    """Scores against the world's truth: any line of numbers will do, so what is known can be checked."""
+    capture = t.world_capture("judged.ndjson", requests=400, days="1:2")
+    model = t.train(t.world_capture(requests=600))
+
+    def judge(lines, *more, status=0):
+        r = t.run("judge", "--scenario", SCENARIO, "--capture", capture, "--scores", "-", "--json", *more,
+                  stdin="".join(line + "\n" for line in lines), binary=WORLD, status=status)
+        return one_json(r.stdout) if status == 0 else r.stderr
+
+    lines = t.run("score", "--model", model, stdin=capture.read_text()).stdout.splitlines()
+    ours = judge(lines)
+    assert ours["requests"] == 400 and ours["strangers"] == 0 and ours["total"]["calls"] == 1200
+    for row in ours["dsps"] + [ours["total"]]:
+        assert 0 < row["withheld"] < row["optimal_withheld"] and row["unscored"] == 0
+        assert abs(row["ratio"] - row["withheld"] / row["optimal_withheld"]) < 1e-6
+    verdicts = [json.loads(line) for line in lines]
+    sent = sum(d["send"] for v in verdicts for d in v["dsps"])
+    assert abs(ours["total"]["as_sent"]["withheld"] - (1 - sent / 1200)) < 1e-6
+    assert judge(lines, "--recall", "0.5")["total"]["withheld"] > ours["total"]["withheld"]
+
+    # The order counts, not the scale; and nothing but the order.
+    for v in verdicts:
+        for d in v["dsps"]:
+            d["p"] = math.log(d["p"])
+    assert judge(map(json.dumps, verdicts))["total"]["withheld"] == ours["total"]["withheld"]
+    same = judge([json.dumps({"dsps": [{"dsp": d["dsp"], "p": 1} for d in v["dsps"]]}) for v in verdicts])
+    assert 0.02 < same["total"]["withheld"] < 0.04 and same["total"]["as_sent"]["withheld"] == 0
+    none = judge(['{"dsps":[{"dsp":"stranger","p":0.5}]}'] * 400)
+    assert none["total"]["unscored"] == 1200 and none["strangers"] == 400 and none["total"]["as_sent"]["recall"] == 1
+
+    assert "ends after 399 lines" in judge(lines[:-1], status=1)
+    assert "more lines" in judge(lines + lines[:1], status=1)
+    for bad, word in (("{", "not JSON"), ("{}", "dsps"), ('{"dsps":[{"p":1}]}', "dsp must be"), (lines[1], "auction"),
+                      ('{"dsps":[{"dsp":"broad","p":"x"}]}', ".p must be"),
+                      ('{"dsps":[{"dsp":"broad","p":1},{"dsp":"broad","p":1}]}', "twice")):
+        fault = judge([bad] + lines[1:], status=1)
+        assert fault.startswith("bidsieve-world judge: standard input:1: ") and word in fault, fault
+        assert fault.count("\n") == 1
+
+
 def test_score(t):
     capture = t.world_capture(requests=600)
     model = t.train(capture)
@@ -221,14 +235,16 @@ def test_score(t):
     for line in lines:
         assert [d["dsp"] for d in line["dsps"]] == ["broad", "middle", "narrow"]
         for d in line["dsps"]:
-            assert set(d) == {"dsp", "p", "threshold", "send"} and 0 < d["p"] < 1
+            assert set(d) == {"dsp", "p", "threshold", "send", "not_filtered"} and 0 < d["p"] < 1
             assert d["send"] == (d["p"] >= d["threshold"])
+            assert (d["threshold"] == 0) == (d["not_filtered"] == "too few bids to prove a threshold")
     # No DSPs: all of the model. One it does not know: the filter fails open.
     record = json.loads(some[0])
     r = t.run("score", "--model", model, stdin=json.dumps(dict(record, dsps=[])))
     assert json.loads(r.stdout) == lines[0]
     r = t.run("score", "--model", model, stdin=json.dumps(dict(record, dsps=[{"dsp": "new", "sent": False}])))
-    assert json.loads(r.stdout)["dsps"] == [{"dsp": "new", "p": None, "threshold": None, "send": True}]
+    assert json.loads(r.stdout)["dsps"] == [{"dsp": "new", "p": None, "threshold": None, "send": True,
+                                                "not_filtered": "the model does not know it"}]
     # A line that is no record is named, the others are scored, and the exit status tells.
     r = t.run("score", "--model", model, stdin="\n".join([some[0], "nonsense", some[1]]) + "\n", status=1)
     assert [json.loads(line) for line in r.stdout.splitlines()] == lines[:2] and ":2" in r.stderr, r.stderr
@@ -317,15 +333,17 @@ def test_a_model_rewritten_by_the_safetensors_library_loads(t):
         rewritten[name], offset = tensors[name], end
     metadata["note"] = "read and written again"
     text = json.dumps({**dict(reversed(rewritten.items())), "__metadata__": dict(reversed(metadata.items()))}).encode()
+    text += b" " * (-len(text) % 8)  # as the library does
     again = t.folder / "again.safetensors"
     again.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + header:])
     record = (t.folder / "world.ndjson").read_text().splitlines()[0]
     assert t.run("score", "--model", again, stdin=record).stdout == t.run("score", "--model", model, stdin=record).stdout
     # Changed weights: what was trained is no longer what is computed, and the golden inputs tell.
-    begin = 8 + header + tensors["hidden2.bias"]["data_offsets"][0]
+    begin = 8 + header + tensors["output.bias"]["data_offsets"][0]
     weights = data[8 + header:begin] + struct.pack("<f", 3.5) + data[begin + 4:]
     del metadata["checksum"]
     text = json.dumps({"__metadata__": metadata, **tensors}).encode()
+    text += b" " * (-len(text) % 8)
     again.write_bytes(struct.pack("<Q", len(text)) + text + weights)
     refused(t, 1, "inspect", "--model", again, words=["golden input"])
 
@@ -407,7 +425,8 @@ class Model:
         h = [max(0.0, v) for v in self.layer("hidden1", x)]
         h = [max(0.0, v) for v in self.layer("hidden2", h)]
         no, yes = self.layer("output", h)
-        return 1 / (1 + math.exp(-(yes - no + math.log(negative_rate))))
+        slope, intercept = self.tensors.get("calibration.dsp", (None, [(1, 0)] * 3))[1][self.DSPS.index(dsp)]
+        return 1 / (1 + math.exp(-(slope * (yes - no + math.log(negative_rate)) + intercept)))
 
 
 # A request, and the features it has.
@@ -441,6 +460,8 @@ def test_a_model_written_by_hand_scores_as_arithmetic_says(t):
         model = Model(seed)
         if rate is not None:
             model.metadata["negative_rate"] = json.dumps(rate)
+        if seed == 3:
+            model.tensors["calibration.dsp"] = ((3, 2), [(1.5, -0.5), (1, 0), (0.25, 1)])
         path.write_bytes(model.bytes())
         for line, (_, features) in zip(scores(t, path), HAND_MADE):
             for dsp in Model.DSPS:
@@ -526,6 +547,10 @@ def test_hand_written_models_that_are_wrong_are_refused(t):
             ("dsps", metadata(dsps='["a","a","b"]')), ("schema", metadata(schema="{}")),
             ("schema", metadata(schema="nonsense")), ("format", metadata(format="other")),
             ("negative_rate", metadata(negative_rate="0")), ("negative_rate", metadata(negative_rate="2")),
+            ("calibration.dsp", reshaped("calibration.dsp", 2, 2)),
+            ("slope", lambda m: m.tensors.update({"calibration.dsp": ((3, 2), [(1, 0), (0, 0), (1, 0)])})),
+            ("recall_margin", metadata(training='{"recall_margin":1.5}')),
+            ("value", metadata(curves='{"alpha":{"points":[],"value":{"points":[[2,1,1,1,1]]}}}')),
             ("curve", metadata(curves='{"alpha":{"points":[[2,1,1,1,1]]}}')),
             ("checksum", metadata(metadata_checksum="0" * 16)),
             ("source", metadata(schema=json.dumps({"features": [dict(schema["features"][0], source="no.such")]}))),
@@ -535,6 +560,22 @@ def test_hand_written_models_that_are_wrong_are_refused(t):
         change(model)
         path.write_bytes(model.bytes())
         refused(t, 1, "inspect", "--model", path, words=[path, word])
+
+
+def test_a_hand_written_model_is_recalibrated(t):
+    """Tensors and a schema, no more: it gets thresholds by traffic alone."""
+    path, out = t.folder / "hand.safetensors", t.folder / "out.safetensors"
+    path.write_bytes(Model(3).bytes())
+    capture = write(t.folder / "capture.ndjson", [
+        {"ts": 1763760000000 + i, "request": {"id": str(i), "imp": [{"id": "1", "banner": {"w": 300, "h": 250}, "bidfloor": i % 17 / 4}],
+                                              "site": {"domain": "ab"[i % 2] + ".example"}},
+         "dsps": [{"dsp": "alpha", "sent": True, "outcome": "bid" if i % 7 == 0 else "no_bid"}]} for i in range(900)])
+    r = one_json(t.run("recalibrate", "--model", path, "--capture", capture, "--out", out, "--json").stdout)
+    assert [d["not_filtered"] is None for d in r["dsps"]] == [True, False, False], r
+    evaluated = one_json(t.run("evaluate", "--model", out, "--capture", capture, "--json").stdout)
+    alpha = evaluated["dsps"][0]
+    assert alpha["recall"] >= 0.97 and abs(alpha["calibration"] - 1) < 0.15, alpha
+    assert "not filtered" in t.run("inspect", "--model", out).stdout
 
 
 def test_a_hand_written_model_serves(t):

@@ -53,9 +53,10 @@ static inline void small_world_fill(struct trainset *t, uint32_t from, uint32_t 
         struct small_request q;
         struct bid_request_error e;
         small_world_request(i, &q);
-        struct trainset_pair pairs[] = {{bytes_of("beta"), q.beta, 1.0},
-                                        {bytes_of("alpha"), q.alpha, i % 3 == 0 ? 0.5 : 1.0},
-                                        {bytes_of("gamma"), q.gamma, 1.0}};
+        struct trainset_pair pairs[] = {
+            {bytes_of("beta"), q.beta, 1.0, 2.0},
+            {bytes_of("alpha"), q.alpha, i % 3 == 0 ? 0.5 : 1.0, 1.0 + i % 4},
+            {bytes_of("gamma"), q.gamma, 1.0, 0}};
         if (!trainset_add(t, q.ts_ms, bytes_of(q.json), pairs, 3, &e))
             fail_msg("%s: %s", e.path, e.reason);
     }

@@ -1,4 +1,4 @@
-/* Texts to rows, numbers to inputs, and vocabularies in a file. */
+/* Texts to numbers, to rows; numbers to inputs. */
 #include "tests/filter/fixture.h"
 
 #include "filter/encoder.h"
@@ -35,6 +35,38 @@ static void test_interner(void **state)
     assert_int_equal(interner_add(t, (struct bytes){"v1\0x", 4}), N + 1);
     interner_destroy(t);
     interner_destroy(NULL);
+}
+
+/* Texts of every length, alone and all at once; of equal begin, middle or end. */
+static void test_interner_lengths(void **state)
+{
+    enum { LENGTHS = 80, KINDS = 4, N = LENGTHS * KINDS };
+    static char text[N][LENGTHS];
+    struct bytes texts[N + 2];
+    const struct interner *tables[N + 2];
+    uint32_t numbers[N + 2];
+    struct interner *t = interner_create();
+    for (uint32_t i = 0; i < N; i++) {
+        size_t len = i / KINDS + 1;
+        memset(text[i], 'x', len);
+        text[i][len * (i % KINDS) / KINDS] = (char)('a' + i % KINDS);
+        texts[i] = (struct bytes){text[i], len};
+        tables[i] = t;
+        assert_int_equal(interner_find(t, texts[i]), INTERNER_NONE);
+        assert_int_equal(interner_add(t, texts[i]), i);
+    }
+    texts[N] = (struct bytes){NULL, 0};
+    tables[N] = t;
+    texts[N + 1] = texts[0];
+    tables[N + 1] = NULL;
+    interner_find_each(tables, texts, N + 2, numbers);
+    for (uint32_t i = 0; i < N; i++) {
+        assert_int_equal(interner_find(t, texts[i]), i);
+        assert_int_equal(numbers[i], i);
+    }
+    assert_int_equal(numbers[N], INTERNER_NONE);
+    assert_int_equal(numbers[N + 1], INTERNER_NONE);
+    interner_destroy(t);
 }
 
 static void test_encode(void **state)
@@ -89,42 +121,12 @@ static void test_encode(void **state)
     schema_destroy(s);
 }
 
-static void test_vocabulary_file(void **state)
-{
-    struct interner *v = interner_create(), *again = interner_create();
-    char *text;
-    size_t size;
-    assert_int_equal(vocabulary_write(v, &text, &size), 0);
-    assert_null(text);
-    assert_int_equal(size, 0);
-    interner_add(v, bytes_of("b"));
-    interner_add(v, bytes_of("a longer one \xc3\xa9"));
-    assert_int_equal(vocabulary_write(v, &text, &size), 0);
-    assert_int_equal(vocabulary_read(again, (struct bytes){text, size}), 0);
-    assert_int_equal(interner_count(again), 2);
-    assert_bytes(interner_text(again, 1), "a longer one \xc3\xa9", "text");
-    free(text);
-    interner_destroy(again);
-    interner_destroy(v);
-
-    static const struct bytes refused[] = {
-        {"a", 1}, {"a\0b", 3}, {"\0", 1}, {"a\0\0", 3}, {"a\0a\0", 4}};
-    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
-        again = interner_create();
-        assert_int_equal(vocabulary_read(again, refused[i]), -1);
-        interner_destroy(again);
-    }
-    assert_false(vocabulary_may_hold((struct bytes){"a\0b", 3}));
-    assert_false(vocabulary_may_hold((struct bytes){NULL, 0}));
-    assert_true(vocabulary_may_hold(bytes_of("a")));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_interner),
+        cmocka_unit_test(test_interner_lengths),
         cmocka_unit_test(test_encode),
-        cmocka_unit_test(test_vocabulary_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

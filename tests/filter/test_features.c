@@ -1,6 +1,9 @@
 /* Sources by table: what a request, its place and its time become. And schemas that are refused. */
 #include "tests/filter/fixture.h"
 
+#include <malloc.h>
+
+#include "filter/encoder.h"
 #include "filter/features.h"
 #include "filter/schema.h"
 
@@ -51,6 +54,9 @@ static void extract_text(const struct schema *s, const struct bid_request *r, in
 #define IMPS(a, b) "\"imp\":[{\"id\":\"1\"," a "},{\"id\":\"2\"," b "}]"
 #define VIDEO(inside) IMP("\"video\":{\"mimes\":[\"video/mp4\"]" inside "}")
 #define DEALS(list) BANNER ",\"pmp\":{\"deals\":[" list "]}"
+#define SUA(browsers)                  \
+    "\"sua\":{\"browsers\":[" browsers \
+    "],\"platform\":{\"brand\":\"Android\",\"version\":[\"14\",\"1\"]}}"
 #define UA(text) DEVICE("\"ua\":\"" text "\"")
 #define CHROME                                                                          \
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) " \
@@ -82,6 +88,13 @@ static const struct {
     {"geo.lon", GEO("\"lat\":51.5,\"lon\":-0.1"), "-0.1000"},
     {"time.hour", "", "14"},
     {"time.hour", GEO("\"utcoffset\":330"), "20"},
+    {"time.hour", GEO("\"country\":\"IND\""), "20"},
+    {"time.hour", GEO("\"country\":\"IND\",\"utcoffset\":0"), "14"},
+    {"time.hour", GEO("\"country\":\"CHN\",\"lat\":43.8,\"lon\":87.6"), "22"},
+    {"time.hour", GEO("\"country\":\"USA\""), "9"},
+    {"time.hour", GEO("\"country\":\"USA\",\"lat\":37.8,\"lon\":-122.3"), "6"},
+    {"time.hour", GEO("\"lat\":37.8,\"lon\":-122.3"), "6"},
+    {"time.hour", GEO("\"country\":\"ATA\""), "14"},
     {"time.hour", GEO("\"utcoffset\":-840"), "0"},
     {"time.weekday", "", "2"},
     {"time.weekday", GEO("\"utcoffset\":840"), "3"},
@@ -105,6 +118,8 @@ static const struct {
     {"property.cat_top", SITE("\"cat\":[\"IAB1-2\",\"IAB1-6\",\"IAB9\"]"), "IAB1|IAB9"},
     {"property.sectioncat", SITE("\"sectioncat\":[\"IAB5\"]"), "IAB5"},
     {"property.pagecat", SITE("\"pagecat\":[\"IAB6\",\"\"]"), "IAB6"},
+    {"property.venue", "\"dooh\":{\"venuetype\":[\"retail.malls\",\"transit\"]}",
+     "retail.malls|transit"},
     {"property.mobile", SITE("\"mobile\":1"), "1"},
     {"property.mobile", APP(""), ""},
     {"content.genre", APP("\"content\":{\"genre\":\"Sport\"}"), "sport"},
@@ -174,6 +189,16 @@ static const struct {
     {"device.browser", UA(CHROME " Edg/120"), "edge"},
     {"device.browser", UA(IPHONE), "safari"},
     {"device.browser", UA("curl/8"), "other"},
+    {"device.browser",
+     DEVICE(SUA(
+         "{\"brand\":\"Not:A-Brand\"},{\"brand\":\"Chromium\"},{\"brand\":\"Microsoft Edge\"}")),
+     "edge"},
+    {"device.browser", DEVICE(SUA("{\"brand\":\"Not:A-Brand\"},7,{}")), ""},
+    {"device.browser", DEVICE("\"sua\":{\"browsers\":7},\"ua\":\"" CHROME "\""), "chrome"},
+    {"device.os", DEVICE(SUA("")), "android"},
+    {"device.os", DEVICE(SUA("") ",\"os\":\"iOS\""), "ios"},
+    {"device.os_major", DEVICE(SUA("")), "android 14"},
+    {"device.os_major", DEVICE(SUA("") ",\"osv\":\"9.1\""), "android 9"},
     {"device.browser", "", ""},
     {"device.language", DEVICE("\"language\":\"en-US\""), "en"},
     {"device.carrier", DEVICE("\"carrier\":\"T-Mobile\""), "t-mobile"},
@@ -260,6 +285,33 @@ static void test_time_before_and_far(void **state)
         else
             assert_true(atoi(got) >= 0 && atoi(got) < 168);
     }
+    schema_destroy(s);
+    arena_dispose(&arena);
+}
+
+/* The database's time zone stands before the country's; the request's own offset before both. */
+static void test_time_zone_of_the_database(void **state)
+{
+    struct arena arena = {0};
+    struct schema *s = schema_of("time.hour");
+    struct bid_request r;
+    fixture_request(&r, "", &arena);
+    struct geo_place place = {.country = bytes_of("USA"),
+                              .time_zone = bytes_of("America/Denver"),
+                              .lat = NAN,
+                              .lon = NAN,
+                              .utcoffset_min = GEO_UTCOFFSET_ABSENT};
+    struct raw_features raw;
+    features_extract(s, &r, &place, FIXTURE_TS, &arena, &raw);
+    assert_bytes(raw.texts[0], "7", "zone");
+    features_extract(s, &r, &place, FIXTURE_TS - INT64_C(150) * 86400000, &arena, &raw);
+    assert_bytes(raw.texts[0], "8", "zone in summer");
+    place.time_zone = bytes_of("America/Nowhere");
+    features_extract(s, &r, &place, FIXTURE_TS, &arena, &raw);
+    assert_bytes(raw.texts[0], "9", "country");
+    place.utcoffset_min = 60;
+    features_extract(s, &r, &place, FIXTURE_TS, &arena, &raw);
+    assert_bytes(raw.texts[0], "15", "request");
     schema_destroy(s);
     arena_dispose(&arena);
 }
@@ -383,6 +435,43 @@ static void test_all_sources_on_odd_requests(void **state)
     schema_destroy(s);
 }
 
+/* Request after request, from its text to the encoder's rows: once warm, the arena grows no more
+ * and nothing else is kept. */
+static void test_memory_does_not_grow(void **state)
+{
+    static const char members[] =
+        APP("\"bundle\":\"com.Example.App\",\"cat\":[\"IAB1-2\",\"IAB9\"]") "," DEVICE(
+            SUA("{\"brand\":\"Chromium\"}") ",\"ua\":\"" IPHONE
+                                            "\",\"geo\":{\"country\":\"USA\",\"region\":\"CA\","
+                                            "\"city\":\"Oakland\"}");
+    struct schema *s = schema_of_all();
+    struct encoder *e = encoder_create(s);
+    struct arena arena = {0};
+    uint32_t *slots = calloc(schema_slots(s) + 1, sizeof(*slots));
+    float *numeric = calloc(2 * (size_t)schema_numbers(s) + 1, sizeof(*numeric));
+    struct arena_chunk *chunk = NULL;
+    size_t before = 0;
+    for (int round = 0; round < 100; round++) {
+        struct bid_request r;
+        struct geo_place place;
+        struct raw_features raw;
+        if (round == 2)
+            before = mallinfo2().uordblks, chunk = arena.current;
+        arena_reset(&arena, 1 << 20);
+        fixture_request(&r, members, &arena);
+        geo_locate(NULL, &r, &place);
+        features_extract(s, &r, &place, FIXTURE_TS, &arena, &raw);
+        encoder_encode(e, &raw, slots, numeric);
+    }
+    assert_true(mallinfo2().uordblks == before);
+    assert_true(arena.current == chunk && chunk->next == NULL);
+    free(slots);
+    free(numeric);
+    arena_dispose(&arena);
+    encoder_destroy(e);
+    schema_destroy(s);
+}
+
 /* ---- schemas ---- */
 
 #define DSP "{\"name\":\"dsp\",\"source\":\"dsp\"}"
@@ -418,6 +507,15 @@ static void test_schema_refused(void **state)
         {WITH("{\"name\":\"a\",\"source\":\"imp.floor\",\"type\":\"text\"}"), "features[1].type"},
         {WITH("{\"name\":\"a\",\"source\":\"imp.floor\",\"dim\":4}"), "a number has none"},
         {WITH("{\"name\":\"a\",\"source\":\"channel\",\"wide\":1}"), "true or false"},
+        {WITH("{\"name\":\"a\",\"source\":\"channel\",\"backoff\":true}"),
+         "features[1].backoff: this source's values have no levels"},
+        {WITH("{\"name\":\"a\",\"source\":\"geo.code\",\"backoff\":1}"), "true or false"},
+        {WITH("{\"name\":\"a\",\"source\":\"channel\",\"hash_bits\":0}"), "must be 1..22"},
+        {WITH("{\"name\":\"a\",\"source\":\"channel\",\"hash_bits\":8,\"min_count\":3}"),
+         "features[1].min_count: not beside hash_bits"},
+        {WITH("{\"name\":\"a\",\"source\":\"geo.code\",\"hash_bits\":8,\"backoff\":true}"),
+         "features[1].backoff: not beside hash_bits"},
+        {WITH("{\"name\":\"a\",\"source\":\"imp.floor\",\"hash_bits\":8}"), "a number has none"},
         {WITH("{\"name\":\"a\",\"source\":\"channel\",\"min_count\":0}"), "features[1].min_count"},
         {WITH("{\"name\":\"dsp\",\"source\":\"channel\"}"), "features[0]'s name already"},
         {WITH("{\"name\":\"b\",\"source\":\"dsp\"}"), "a second \"dsp\""},
@@ -443,10 +541,12 @@ static void test_schema_layout(void **state)
     struct schema *s = parse(
         WITH("{\"name\":\"a\",\"source\":\"imp.floor\"},{\"name\":\"b\",\"source\":\"imp.size\","
              "\"slots\":3,\"dim\":5,\"wide\":true},{\"name\":\"c\",\"source\":\"channel\"},"
-             "{\"name\":\"d\",\"source\":\"request.tmax\",\"type\":\"number\"}"),
+             "{\"name\":\"d\",\"source\":\"request.tmax\",\"type\":\"number\"},{\"name\":\"e\","
+             "\"source\":\"geo.code\",\"backoff\":true},{\"name\":\"f\",\"source\":\"imp.tagid\","
+             "\"hash_bits\":12}"),
         &err);
     assert_non_null(s);
-    assert_int_equal(schema_slots(s), 4);
+    assert_int_equal(schema_slots(s), 6);
     assert_int_equal(schema_numbers(s), 2);
     assert_int_equal(s->features[2].at, 0);
     assert_int_equal(s->features[3].at, 3);
@@ -522,7 +622,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sources_by_table),
         cmocka_unit_test(test_time_before_and_far),
+        cmocka_unit_test(test_time_zone_of_the_database),
         cmocka_unit_test(test_all_sources_on_the_corpus),
+        cmocka_unit_test(test_memory_does_not_grow),
         cmocka_unit_test(test_all_sources_on_odd_requests),
         cmocka_unit_test(test_schema_refused),
         cmocka_unit_test(test_schema_layout),

@@ -5,6 +5,7 @@
 
 #include "filter/country.h"
 #include "filter/digits.h"
+#include "tests/filter/mmdb_fixture.h"
 
 static void test_country_codes(void **state)
 {
@@ -61,18 +62,20 @@ static void test_locate_from_request(void **state)
         const char *geo, *country, *region, *city;
         int32_t utcoffset;
     } cases[] = {
-        {"{}", NULL, NULL, NULL, 0},
+        {"{}", NULL, NULL, NULL, GEO_UTCOFFSET_ABSENT},
         {"{\"country\":\"USA\",\"region\":\"CA\",\"city\":\"Oakland\",\"utcoffset\":-480}", "USA",
          "CA", "Oakland", -480},
-        {"{\"country\":\"us\",\"region\":\"US-CA\"}", "USA", "CA", NULL, 0},
-        {"{\"country\":\"GBR\",\"region\":\"US-CA\"}", "GBR", "US-CA", NULL, 0},
-        {"{\"country\":\"Atlantis\"}", NULL, NULL, NULL, 0},
-        {"{\"lon\":-122.3,\"lat\":37.8}", NULL, NULL, NULL, -480},
+        {"{\"country\":\"us\",\"region\":\"US-CA\"}", "USA", "CA", NULL, GEO_UTCOFFSET_ABSENT},
+        {"{\"country\":\"GBR\",\"region\":\"US-CA\"}", "GBR", "US-CA", NULL, GEO_UTCOFFSET_ABSENT},
+        {"{\"country\":\"Atlantis\"}", NULL, NULL, NULL, GEO_UTCOFFSET_ABSENT},
+        {"{\"lon\":-122.3,\"lat\":37.8}", NULL, NULL, NULL, GEO_UTCOFFSET_ABSENT},
         {"{\"lon\":151.2,\"lat\":-33.9,\"utcoffset\":660}", NULL, NULL, NULL, 660},
-        {"{\"lon\":151.2,\"lat\":-33.9,\"utcoffset\":100000}", NULL, NULL, NULL, 600},
-        {"{\"lon\":151.2,\"lat\":-33.9,\"utcoffset\":-841}", NULL, NULL, NULL, 600},
-        {"{\"lon\":1e9,\"lat\":2}", NULL, NULL, NULL, 0},
-        {"{\"lon\":0,\"lat\":0}", NULL, NULL, NULL, 0},
+        {"{\"lon\":151.2,\"lat\":-33.9,\"utcoffset\":100000}", NULL, NULL, NULL,
+         GEO_UTCOFFSET_ABSENT},
+        {"{\"lon\":151.2,\"lat\":-33.9,\"utcoffset\":-841}", NULL, NULL, NULL,
+         GEO_UTCOFFSET_ABSENT},
+        {"{\"lon\":1e9,\"lat\":2}", NULL, NULL, NULL, GEO_UTCOFFSET_ABSENT},
+        {"{\"lon\":0,\"lat\":0}", NULL, NULL, NULL, GEO_UTCOFFSET_ABSENT},
         {"{\"utcoffset\":345}", NULL, NULL, NULL, 345},
     };
     struct arena arena = {0};
@@ -122,14 +125,15 @@ static void test_locate_from_database(void **state)
     assert_bytes(place.city, "London", "city");
     assert_true(place.from_database);
     assert_true(fabs(place.lat - 51.5) < 0.1 && fabs(place.lon) < 0.2);
-    assert_int_equal(place.utcoffset_min, 0);
+    assert_bytes(place.time_zone, "Europe/London", "time zone");
+    assert_int_equal(place.utcoffset_min, GEO_UTCOFFSET_ABSENT);
 
     /* mapped, IPv6, and an American one with zip and metro */
     locate(g, "{\"ip\":\"::ffff:81.2.69.160\"}", &arena, &place);
     assert_bytes(place.city, "London", "mapped");
     locate(g, "{\"ipv6\":\"2001:218::1\"}", &arena, &place);
     assert_bytes(place.country, "JPN", "IPv6");
-    assert_int_equal(place.utcoffset_min % 60, 0);
+    assert_bytes(place.time_zone, "Asia/Tokyo", "time zone");
     locate(g, "{\"ip\":\"216.160.83.56\"}", &arena, &place);
     assert_bytes(place.country, "USA", "country");
     assert_bytes(place.region, "WA", "region");
@@ -157,6 +161,88 @@ static void test_locate_from_database(void **state)
     }
     arena_dispose(&arena);
     geo_close(g);
+}
+
+/* The flat layout: coordinates as doubles, as texts, as nonsense; v4 and v6. */
+static void write_flat(struct mmdb_writer *w)
+{
+    mmdb_begin(w);
+    mmdb_network(w, "1.2.3.0/24");
+    mmdb_head(w, MMDB_W_MAP, 7);
+    mmdb_text(w, "country_code");
+    mmdb_text(w, "US");
+    mmdb_text(w, "state1");
+    mmdb_text(w, "California");
+    mmdb_text(w, "city");
+    mmdb_text(w, "Oakland");
+    mmdb_text(w, "postcode");
+    mmdb_text(w, "94601");
+    mmdb_text(w, "latitude");
+    mmdb_double(w, 37.8);
+    mmdb_text(w, "longitude");
+    mmdb_double(w, -122.25);
+    mmdb_text(w, "timezone");
+    mmdb_text(w, "America/Los_Angeles");
+    mmdb_network(w, "2001:db8::/32");
+    mmdb_head(w, MMDB_W_MAP, 4);
+    mmdb_text(w, "country_code");
+    mmdb_text(w, "IN");
+    mmdb_text(w, "city");
+    mmdb_text(w, "");
+    mmdb_text(w, "latitude");
+    mmdb_text(w, "19.07");
+    mmdb_text(w, "longitude");
+    mmdb_text(w, "72.87");
+    mmdb_network(w, "1.2.4.0/24");
+    mmdb_head(w, MMDB_W_MAP, 3);
+    mmdb_text(w, "country_code");
+    mmdb_text(w, "FR");
+    mmdb_text(w, "latitude");
+    mmdb_text(w, "48.8x");
+    mmdb_text(w, "longitude");
+    mmdb_text(w, "2.3");
+    mmdb_network(w, "1.2.5.0/24");
+    mmdb_head(w, MMDB_W_MAP, 1);
+    mmdb_text(w, "country_code");
+    mmdb_text(w, "??");
+}
+
+static void test_locate_flat_layout(void **state)
+{
+    static struct mmdb_writer w;
+    struct error err;
+    struct arena arena = {0};
+    struct geo_place place;
+    write_flat(&w);
+    char *path = mmdb_finish(&w);
+    struct geo *g = geo_open(path, &err);
+    if (g == NULL)
+        fail_msg("%s", err.text);
+    locate(g, "{\"ip\":\"1.2.3.4\"}", &arena, &place);
+    assert_bytes(place.country, "USA", "country");
+    assert_bytes(place.region, "California", "region");
+    assert_bytes(place.city, "Oakland", "city");
+    assert_bytes(place.zip, "94601", "zip");
+    assert_bytes(place.time_zone, "America/Los_Angeles", "time zone");
+    assert_true(place.from_database && fabs(place.lat - 37.8) < 1e-9);
+    assert_true(fabs(place.lon + 122.25) < 1e-9);
+
+    locate(g, "{\"ipv6\":\"2001:db8::1\"}", &arena, &place);
+    assert_bytes(place.country, "IND", "country");
+    assert_bytes(place.city, NULL, "city");
+    assert_true(fabs(place.lat - 19.07) < 1e-9 && fabs(place.lon - 72.87) < 1e-9);
+    locate(g, "{\"ip\":\"9.9.9.9\",\"ipv6\":\"2001:db8::1\"}", &arena, &place);
+    assert_bytes(place.country, "IND", "v6 when v4 is not there");
+
+    locate(g, "{\"ip\":\"1.2.4.4\"}", &arena, &place);
+    assert_bytes(place.country, "FRA", "country");
+    assert_true(isnan(place.lat) && isnan(place.lon));
+    locate(g, "{\"ip\":\"1.2.5.4\"}", &arena, &place);
+    assert_bytes(place.country, NULL, "no country");
+    arena_dispose(&arena);
+    geo_close(g);
+    unlink(path);
+    free(path);
 }
 
 /* Refused, or without entries: for thousands of addresses nothing but that. */
@@ -280,6 +366,7 @@ int main(void)
         cmocka_unit_test(test_digits),
         cmocka_unit_test(test_locate_from_request),
         cmocka_unit_test(test_locate_from_database),
+        cmocka_unit_test(test_locate_flat_layout),
         cmocka_unit_test(test_bad_databases),
         cmocka_unit_test(test_not_a_database),
         cmocka_unit_test(test_file_cut_while_open),

@@ -121,10 +121,56 @@ static void test_slices_by_time(void **state)
     schema_destroy(s);
 }
 
+/* A part is as a set that never saw the rest. */
+static void test_between_is_a_set_of_its_own(void **state)
+{
+    enum { FROM = 700, N = 900 };
+    struct error err = {""};
+    struct schema *s = schema_parse(bytes_of(SMALL_WORLD_SCHEMA), "small world", &err);
+    struct trainset *all = trainset_create(s, NULL), *alone = trainset_create(s, NULL);
+    small_world_fill(all, 0, FROM + N + 300);
+    small_world_fill(alone, FROM, N);
+    struct trainset *sets[2] = {alone, trainset_between(all, FIXTURE_TS + INT64_C(60000) * FROM,
+                                                        FIXTURE_TS + INT64_C(60000) * (FROM + N))};
+    assert_int_equal(trainset_counts(sets[1])->requests, N);
+    assert_int_equal(trainset_counts(sets[1])->pairs, trainset_counts(alone)->pairs);
+    assert_int_equal(trainset_counts(sets[1])->bids, trainset_counts(alone)->bids);
+    size_t size[2];
+    char *data[2];
+    for (int i = 0; i < 2; i++) {
+        int64_t first_ms, last_ms;
+        struct trainset_options o;
+        struct train_report report;
+        assert_true(trainset_span(sets[i], &first_ms, &last_ms));
+        assert_int_equal(first_ms, FIXTURE_TS + INT64_C(60000) * FROM);
+        assert_int_equal(last_ms, FIXTURE_TS + INT64_C(60000) * (FROM + N - 1));
+        small_world_options(&o);
+        o.train.epochs_max = 2;
+        char *path = fixture_temporary("", 0);
+        if (trainset_train(sets[i], &o, path, &report, &err) != 0)
+            fail_msg("%s", err.text);
+        data[i] = file_read(path, &size[i]);
+        unlink(path);
+        free(path);
+    }
+    assert_int_equal(size[0], size[1]);
+    assert_memory_equal(data[0], data[1], size[0]);
+    free(data[0]);
+    free(data[1]);
+    trainset_destroy(sets[1]);
+    struct trainset *none = trainset_between(all, 0, 1);
+    int64_t unset;
+    assert_false(trainset_span(none, &unset, &unset));
+    trainset_destroy(none);
+    trainset_destroy(alone);
+    trainset_destroy(all);
+    schema_destroy(s);
+}
+
 static bool add(struct trainset *t, int64_t ts_ms, const char *json, const char *dsp, bool bid,
                 double propensity)
 {
-    struct trainset_pair pair = {bytes_of(dsp), bid, propensity};
+    struct trainset_pair pair = {bytes_of(dsp), bid, propensity, 0};
     struct bid_request_error e;
     return trainset_add(t, ts_ms, bytes_of(json), &pair, 1, &e);
 }
@@ -289,7 +335,7 @@ static void test_slices_encode_as_serving(void **state)
         numbers[i] = i == 1 ? NAN : (float)i;
         ts[i] = rows[i].ts_ms;
         first_pair[i] = i;
-        pairs[i] = (struct collected_pair){1, (uint16_t)(i % 2), i % 3 == 0};
+        pairs[i] = (struct collected_pair){1, (uint16_t)(i % 2), i % 3 == 0, (float)i};
     }
     first_pair[ROWS] = ROWS;
     struct collected from = {ROWS, ts, texts, numbers, first_pair, pairs, values, dsps};
@@ -333,6 +379,7 @@ int main(void)
         cmocka_unit_test(test_train_learns),
         cmocka_unit_test(test_train_same_bytes),
         cmocka_unit_test(test_slices_by_time),
+        cmocka_unit_test(test_between_is_a_set_of_its_own),
         cmocka_unit_test(test_dsp_of_the_later_slice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

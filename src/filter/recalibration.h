@@ -1,0 +1,19 @@
+/* A model file with a new calibration and new recall curves, and nothing else new: every other
+ * tensor is copied as it is. */
+#ifndef FILTER_RECALIBRATION_H
+#define FILTER_RECALIBRATION_H
+
+#include "filter/judgement.h"
+
+struct recalibration {
+    int64_t from_ms, to_ms; /* of the traffic that was judged */
+    double confidence, margin;
+};
+
+/* j: the scores of in_path's model, its DSPs in its order; it is calibrated on the way. A DSP
+ * without pairs in j is calibrated as all are, and loses its curve: an old one does not fit new
+ * scores. out_path may be in_path. */
+int recalibrate(const char *in_path, struct judgement *j, const struct recalibration *r,
+                const char *out_path, struct error *err);
+
+#endif

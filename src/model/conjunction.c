@@ -1,0 +1,567 @@
+/* One DSP at a time, one member at a time: all of its bids and a sample of the other calls, a
+ * column a slot. A sweep walks over the features; for each it adds up, by value and unit, the bids
+ * that the unit answers for (E step) and the rate that it expects, sets the factors of that feature
+ * to what fits best (M step), and carries the change over to the rate of every call.
+ *
+ * All UNITS units of a member are walked at once, as one vector. */
+#include "model/conjunction.h"
+
+#include <assert.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/network.h"
+#include "model/train.h"
+#include "prng.h"
+
+enum {
+    UNITS = 16, /* of one member */
+    BIDS_MIN = 20,
+    CALLS_PER_BID = 10, /* of those without one, in the sample */
+    CALLS_MIN = 20000,  /* likewise, however few the bids */
+    CALLS_ENOUGH = 300000, /* beyond them, CALLS_PER_BID_MIN a bid will do */
+    CALLS_PER_BID_MIN = 3,
+    BIDS_MAX = 500000,
+};
+
+/* Bounds of the prior's shape: beyond the upper one a unit does not care for the feature. */
+static const float SHAPE_MIN = 0.05f, SHAPE_MAX = 1000;
+/* How unlike each other the units begin: factors are between exp(-x) and exp(x). */
+static const double START_SPREAD = 0.85;
+/* A unit that answers for fewer bids is left out. */
+static const double UNIT_BIDS_MIN = 0.5;
+
+typedef float units __attribute__((vector_size(UNITS * sizeof(float)), aligned(64)));
+
+/* ---- the parts ---- */
+
+void conjunctions_destroy(struct conjunctions *c)
+{
+    if (c == NULL)
+        return;
+    for (uint32_t f = 0; c->factor != NULL && f < c->n_features; f++)
+        free(c->factor[f]);
+    free(c->factor);
+    free(c->values);
+    free(c->first);
+    free(c->rate);
+    free(c);
+}
+
+struct conjunctions *conjunctions_create(const struct network_shape *shape, uint32_t n_units)
+{
+    struct conjunctions *c = calloc(1, sizeof(*c));
+    if (c == NULL)
+        return NULL;
+    c->n_features = shape->n_features;
+    c->n_dsps = shape->n_dsps;
+    c->n_units = n_units;
+    c->first = calloc((size_t)shape->n_dsps + 1, sizeof(*c->first));
+    c->rate = calloc((size_t)n_units + 1, sizeof(*c->rate));
+    c->factor = calloc(shape->n_features, sizeof(*c->factor));
+    c->values = calloc(shape->n_features, sizeof(*c->values));
+    if (c->first == NULL || c->rate == NULL || c->factor == NULL || c->values == NULL) {
+        conjunctions_destroy(c);
+        return NULL;
+    }
+    for (uint32_t f = 0; f < shape->n_features; f++)
+        c->values[f] = shape->features[f].values;
+    return c;
+}
+
+int conjunctions_add_table(struct conjunctions *c, uint32_t feature)
+{
+    size_t n = (size_t)c->values[feature] * c->n_units;
+    float *table = malloc((n + 1) * sizeof(*table));
+    if (table == NULL)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        table[i] = 1;
+    c->factor[feature] = table;
+    return 0;
+}
+
+void conjunction_options_default(struct conjunction_options *o)
+{
+    *o = (struct conjunction_options){.members = 2, .sweeps = 12, .seed = 1, .threads = 1};
+}
+
+/* ---- one member of one DSP ---- */
+
+/* A feature, as the fit sees it. */
+struct column {
+    uint32_t feature, slots, at; /* its first slot */
+    uint32_t values, row;        /* its first row in the tables below */
+};
+
+struct fit {
+    const struct column *columns;
+    uint32_t n_columns, n_rows, n_slots;
+    uint32_t n, n_bids;   /* calls of the sample, the bids first */
+    const uint32_t *rows; /* [n_slots][n] rows of the tables; SLOT_EMPTY */
+    const float *weight;  /* [n] */
+    float *found;         /* [n_bids] weight / p(bid) */
+    units *rate;          /* [n] of each call */
+    units *factor;        /* [n_rows] */
+    units *answered, *expected; /* [n_rows] sums of the E step; expected: at the present factors */
+    units base;                 /* rate[u] of the units */
+    float care[UNITS];          /* shape of the prior of the column at hand */
+};
+
+/* How many bids each call with one stands for: of all campaigns together, given that there was at
+ * least one. */
+static void find_bids(struct fit *f)
+{
+    for (uint32_t i = 0; i < f->n_bids; i++) {
+        float sum = 0;
+        for (int u = 0; u < UNITS; u++)
+            sum += f->rate[i][u];
+        f->found[i] = f->weight[i] / (1 - expf(-fminf(sum, 30)) + 1e-20f);
+    }
+}
+
+static void add_up_single(struct fit *f, const struct column *c)
+{
+    const uint32_t *row = f->rows + (size_t)c->at * f->n;
+    for (uint32_t i = 0; i < f->n_bids; i++)
+        f->answered[row[i]] += f->rate[i] * f->found[i];
+    for (uint32_t i = 0; i < f->n; i++)
+        f->expected[row[i]] += f->rate[i] * f->weight[i];
+}
+
+/* Each of a call's values answers for its share of the mean. */
+static void add_up_several(struct fit *f, const struct column *c)
+{
+    for (uint32_t i = 0; i < f->n; i++) {
+        units sum = {0};
+        for (uint32_t k = 0; k < c->slots; k++) {
+            uint32_t row = f->rows[(size_t)(c->at + k) * f->n + i];
+            if (row != SLOT_EMPTY)
+                sum += f->factor[row];
+        }
+        units share = f->rate[i] / sum;
+        for (uint32_t k = 0; k < c->slots; k++) {
+            uint32_t row = f->rows[(size_t)(c->at + k) * f->n + i];
+            if (row == SLOT_EMPTY)
+                continue;
+            units own = share * f->factor[row];
+            f->expected[row] += own * f->weight[i];
+            if (i < f->n_bids)
+                f->answered[row] += own * f->found[i];
+        }
+    }
+}
+
+/* Counts of a gamma-Poisson law with mean E have the variance E + E^2 / shape: by moments, shape =
+ * sum E^2 / sum((count - E)^2 - count). scale: what makes the expected counts sum to the found
+ * ones. */
+static void estimate_care(struct fit *f, const struct column *c, units *scale)
+{
+    units answered = {0}, expected = {0}, squares = {0}, spread = {0};
+    for (uint32_t v = c->row; v < c->row + c->values; v++) {
+        answered += f->answered[v];
+        expected += f->expected[v] / f->factor[v];
+    }
+    *scale = answered / (expected + 1e-9f);
+    for (uint32_t v = c->row; v < c->row + c->values; v++) {
+        units mean = f->expected[v] / f->factor[v] * *scale, off = f->answered[v] - mean;
+        squares += mean * mean;
+        spread += off * off;
+    }
+    for (int u = 0; u < UNITS; u++) {
+        float excess = spread[u] - answered[u];
+        float shape = excess > 0 ? squares[u] / excess : SHAPE_MAX;
+        f->care[u] = fminf(fmaxf(shape, SHAPE_MIN), SHAPE_MAX);
+    }
+}
+
+/* The posterior mean of each factor; `expected` becomes what the rates change by. */
+static void set_factors(struct fit *f, const struct column *c, const units *scale)
+{
+    units care;
+    memcpy(&care, f->care, sizeof(care));
+    for (uint32_t v = c->row; v < c->row + c->values; v++) {
+        units plain = f->expected[v] / f->factor[v];
+        units now = (f->answered[v] + care) / (plain * *scale + care);
+        for (int u = 0; u < UNITS; u++)
+            if (f->care[u] >= SHAPE_MAX)
+                now[u] = 1;
+        f->expected[v] = f->factor[v];
+        f->factor[v] = now;
+    }
+    f->base *= *scale;
+}
+
+static void carry_over(struct fit *f, const struct column *c, const units *scale)
+{
+    const uint32_t *row = f->rows + (size_t)c->at * f->n;
+    if (c->slots == 1) {
+        for (uint32_t v = c->row; v < c->row + c->values; v++)
+            f->expected[v] = f->factor[v] / f->expected[v] * *scale;
+        for (uint32_t i = 0; i < f->n; i++)
+            f->rate[i] *= f->expected[row[i]];
+        return;
+    }
+    for (uint32_t i = 0; i < f->n; i++) {
+        units now = {0}, before = {0};
+        for (uint32_t k = 0; k < c->slots; k++)
+            if (row[(size_t)k * f->n + i] != SLOT_EMPTY) {
+                now += f->factor[row[(size_t)k * f->n + i]];
+                before += f->expected[row[(size_t)k * f->n + i]];
+            }
+        f->rate[i] *= now / before * *scale;
+    }
+}
+
+static void fit_column(struct fit *f, const struct column *c)
+{
+    units scale;
+    memset(f->answered + c->row, 0, c->values * sizeof(units));
+    memset(f->expected + c->row, 0, c->values * sizeof(units));
+    find_bids(f);
+    if (c->slots == 1)
+        add_up_single(f, c);
+    else
+        add_up_several(f, c);
+    estimate_care(f, c, &scale);
+    set_factors(f, c, &scale);
+    carry_over(f, c, &scale);
+}
+
+/* Each unit as frequent as the bids that it answers for. */
+static void fit_rates(struct fit *f)
+{
+    units answered = {0}, expected = {0};
+    find_bids(f);
+    for (uint32_t i = 0; i < f->n; i++) {
+        expected += f->rate[i] * f->weight[i];
+        if (i < f->n_bids)
+            answered += f->rate[i] * f->found[i];
+    }
+    units change = (answered + 0.01f) / (expected + 0.01f);
+    f->base *= change;
+    for (uint32_t i = 0; i < f->n; i++)
+        f->rate[i] *= change;
+}
+
+static void start(struct fit *f, struct prng *g)
+{
+    units expected = {0};
+    double bids = 0;
+    for (uint32_t v = 0; v < f->n_rows; v++)
+        for (int u = 0; u < UNITS; u++)
+            f->factor[v][u] = (float)exp(START_SPREAD * (2 * prng_unit(g) - 1));
+    for (uint32_t i = 0; i < f->n; i++) {
+        units product;
+        for (int u = 0; u < UNITS; u++)
+            product[u] = 1;
+        for (uint32_t c = 0; c < f->n_columns; c++) {
+            const struct column *column = &f->columns[c];
+            units sum = {0};
+            float n = 0;
+            for (uint32_t k = 0; k < column->slots; k++) {
+                uint32_t row = f->rows[(size_t)(column->at + k) * f->n + i];
+                if (row != SLOT_EMPTY) {
+                    sum += f->factor[row];
+                    n++;
+                }
+            }
+            product *= sum / n;
+        }
+        f->rate[i] = product;
+        expected += product * f->weight[i];
+        bids += i < f->n_bids ? (double)f->weight[i] : 0;
+    }
+    for (int u = 0; u < UNITS; u++)
+        f->base[u] = (float)(bids / UNITS) / (expected[u] + 1e-9f);
+    for (uint32_t i = 0; i < f->n; i++)
+        f->rate[i] *= f->base;
+}
+
+/* ---- the sample of one DSP ---- */
+
+struct fitted { /* of one member of one DSP */
+    units *factor; /* [n_rows] */
+    units base;
+    float bids[UNITS]; /* that each unit expects */
+    bool there;
+};
+
+struct job {
+    const struct network_shape *shape;
+    const struct examples *e;
+    const struct conjunction_options *o;
+    struct column *columns;
+    uint32_t n_columns, n_rows, n_slots;
+    struct fitted *fitted; /* [dsps][members] */
+    pthread_mutex_t lock;
+    uint32_t next, done;
+    bool failed;
+};
+
+/* Which pairs: all bids, then the others with the same chance each; their weights say what they
+ * stand for. */
+static uint32_t choose_pairs(const struct job *j, uint32_t dsp, struct prng *g, uint64_t **pairs,
+                             float **weights, uint32_t *n_bids)
+{
+    const struct examples *e = j->e;
+    uint64_t bids = 0, others = 0, n = 0;
+    for (uint64_t i = 0; i < e->n_pairs; i++)
+        if (e->dsp[i] == dsp) {
+            bids += e->label[i] != 0;
+            others += e->label[i] == 0;
+        }
+    double keep_bid = fmin(1, BIDS_MAX / fmax(1, (double)bids)), kept = keep_bid * (double)bids;
+    double wanted = fmin(fmax(CALLS_MIN, CALLS_PER_BID * kept),
+                         fmax(CALLS_ENOUGH, CALLS_PER_BID_MIN * kept));
+    double keep = fmin(1, wanted / fmax(1, (double)others));
+    uint64_t room = (uint64_t)((double)bids * keep_bid + (double)others * keep) + 10000;
+    room = room < bids + others ? room : bids + others;
+    *pairs = malloc((room + 1) * sizeof(**pairs));
+    *weights = malloc((room + 1) * sizeof(**weights));
+    if (*pairs == NULL || *weights == NULL)
+        return 0;
+    for (int bid = 1; bid >= 0; bid--) {
+        double chance = bid ? keep_bid : keep;
+        for (uint64_t i = 0; i < e->n_pairs && n < room; i++)
+            if (e->dsp[i] == dsp && (e->label[i] != 0) == bid &&
+                (chance >= 1 || prng_unit(g) < chance)) {
+                (*pairs)[n] = i;
+                (*weights)[n++] = (float)((double)e->weight[i] / chance);
+            }
+        if (bid)
+            *n_bids = (uint32_t)n;
+    }
+    return (uint32_t)n;
+}
+
+/* The sample's calls, a column a slot, as rows of the tables. */
+static uint32_t *load_rows(const struct job *j, const uint64_t *pairs, uint32_t n)
+{
+    uint32_t *rows = malloc(((size_t)j->n_slots * n + 1) * sizeof(*rows));
+    uint32_t n_all = network_shape_slots(j->shape);
+    if (rows == NULL)
+        return NULL;
+    uint32_t at = 0, column = 0;
+    for (uint32_t f = 0; f < j->shape->n_features; f++) {
+        const struct network_feature *feature = &j->shape->features[f];
+        if (f == j->shape->dsp_feature)
+            continue;
+        if (column < j->n_columns && j->columns[column].feature == f) {
+            const struct column *c = &j->columns[column++];
+            for (uint32_t k = 0; k < c->slots; k++)
+                for (uint32_t i = 0; i < n; i++) {
+                    uint32_t v = j->e->slots[(size_t)j->e->request[pairs[i]] * n_all + at + k];
+                    rows[(size_t)(c->at + k) * n + i] =
+                        v == SLOT_EMPTY ? SLOT_EMPTY
+                                        : c->row + (v < c->values ? v : VALUE_UNKNOWN);
+                }
+        }
+        at += feature->slots;
+    }
+    return rows;
+}
+
+static void fit_member(struct fit *f, const struct conjunction_options *o, struct prng *g)
+{
+    start(f, g);
+    for (uint32_t sweep = 0; sweep < o->sweeps; sweep++) {
+        fit_rates(f);
+        for (uint32_t c = 0; c < f->n_columns; c++)
+            fit_column(f, &f->columns[c]);
+    }
+}
+
+static units *alloc_units(size_t n)
+{
+    units *u = aligned_alloc(sizeof(units), (n + 1) * sizeof(units));
+    if (u != NULL)
+        memset(u, 0, (n + 1) * sizeof(units));
+    return u;
+}
+
+static int keep_member(struct fitted *to, struct fit *f)
+{
+    to->factor = f->factor;
+    f->factor = NULL;
+    to->base = f->base;
+    for (uint32_t i = 0; i < f->n; i++)
+        for (int u = 0; u < UNITS; u++)
+            to->bids[u] += f->rate[i][u] * f->weight[i];
+    to->there = true;
+    return 0;
+}
+
+static int fit_dsp_member(struct job *j, uint32_t dsp, uint32_t member)
+{
+    struct prng g = {j->o->seed + UINT64_C(0x9e3779b97f4a7c15) * (dsp * 64 + member + 1)};
+    struct fit f = {.columns = j->columns,
+                    .n_columns = j->n_columns,
+                    .n_rows = j->n_rows,
+                    .n_slots = j->n_slots};
+    uint64_t *pairs = NULL;
+    float *weights = NULL;
+    uint32_t *rows = NULL;
+    int status = -1;
+    f.n = choose_pairs(j, dsp, &g, &pairs, &weights, &f.n_bids);
+    if (pairs == NULL || weights == NULL)
+        goto done;
+    if (f.n_bids < BIDS_MIN || f.n_bids == f.n) {
+        status = 0;
+        goto done;
+    }
+    rows = load_rows(j, pairs, f.n);
+    f.rows = rows;
+    f.weight = weights;
+    f.found = malloc(((size_t)f.n_bids + 1) * sizeof(*f.found));
+    f.rate = alloc_units(f.n);
+    f.factor = alloc_units(f.n_rows);
+    f.answered = alloc_units(f.n_rows);
+    f.expected = alloc_units(f.n_rows);
+    if (rows == NULL || f.found == NULL || f.rate == NULL || f.factor == NULL ||
+        f.answered == NULL || f.expected == NULL)
+        goto done;
+    fit_member(&f, j->o, &g);
+    status = keep_member(&j->fitted[(size_t)dsp * j->o->members + member], &f);
+done:
+    free(pairs);
+    free(weights);
+    free(rows);
+    free(f.found);
+    free(f.rate);
+    free(f.factor);
+    free(f.answered);
+    free(f.expected);
+    return status;
+}
+
+static void *work(void *arg)
+{
+    struct job *j = arg;
+    uint32_t members = j->o->members, all = j->shape->n_dsps * members;
+    pthread_mutex_lock(&j->lock);
+    while (j->next < all && !j->failed) {
+        uint32_t mine = j->next++;
+        pthread_mutex_unlock(&j->lock);
+        int status = fit_dsp_member(j, mine / members, mine % members);
+        pthread_mutex_lock(&j->lock);
+        j->failed |= status != 0;
+        j->done++;
+        if (j->o->progress != NULL)
+            j->o->progress(j->o->progress_ctx, j->done / members, j->shape->n_dsps);
+    }
+    pthread_mutex_unlock(&j->lock);
+    return NULL;
+}
+
+/* ---- all of them ---- */
+
+/* A feature with one value for all requests says nothing. */
+static int choose_columns(struct job *j)
+{
+    const struct network_shape *s = j->shape;
+    uint32_t n_all = network_shape_slots(s), at = 0;
+    j->columns = calloc(s->n_features, sizeof(*j->columns));
+    if (j->columns == NULL)
+        return -1;
+    for (uint32_t f = 0; f < s->n_features; f++) {
+        const struct network_feature *feature = &s->features[f];
+        if (f == s->dsp_feature)
+            continue;
+        bool differs = false;
+        for (uint32_t r = 1; r < j->e->n_requests && !differs; r++)
+            differs = memcmp(j->e->slots + at, j->e->slots + (size_t)r * n_all + at,
+                             feature->slots * sizeof(uint32_t)) != 0;
+        if (differs) {
+            j->columns[j->n_columns++] =
+                (struct column){f, feature->slots, j->n_slots, feature->values, j->n_rows};
+            j->n_slots += feature->slots;
+            j->n_rows += feature->values;
+        }
+        at += feature->slots;
+    }
+    return 0;
+}
+
+static bool worth_keeping(const struct fitted *m, int u)
+{
+    return m->there && (double)m->bids[u] >= UNIT_BIDS_MIN && m->base[u] > 0 &&
+           isfinite(m->base[u]);
+}
+
+static void copy_unit(const struct job *j, struct conjunctions *c, const struct fitted *m, int u,
+                      uint32_t to)
+{
+    c->rate[to] = m->base[u] / (float)j->o->members;
+    for (uint32_t k = 0; k < j->n_columns; k++) {
+        const struct column *column = &j->columns[k];
+        float *table = c->factor[column->feature];
+        for (uint32_t v = 0; v < column->values; v++) {
+            float factor = m->factor[column->row + v][u];
+            table[(size_t)v * c->n_units + to] =
+                factor >= CONJUNCTION_FACTOR_MIN ? factor : CONJUNCTION_FACTOR_MIN;
+        }
+    }
+}
+
+static struct conjunctions *assemble(const struct job *j)
+{
+    uint32_t n = 0, n_members = j->shape->n_dsps * j->o->members;
+    for (uint32_t m = 0; m < n_members; m++)
+        for (int u = 0; u < UNITS; u++)
+            n += worth_keeping(&j->fitted[m], u);
+    struct conjunctions *c = conjunctions_create(j->shape, n);
+    for (uint32_t k = 0; c != NULL && n > 0 && k < j->n_columns; k++)
+        if (conjunctions_add_table(c, j->columns[k].feature) != 0) {
+            conjunctions_destroy(c);
+            c = NULL;
+        }
+    uint32_t to = 0;
+    for (uint32_t m = 0; c != NULL && m < n_members; m++) {
+        for (int u = 0; u < UNITS; u++)
+            if (worth_keeping(&j->fitted[m], u))
+                copy_unit(j, c, &j->fitted[m], u, to++);
+        c->first[m / j->o->members + 1] = to;
+    }
+    return c;
+}
+
+static void run_workers(struct job *j)
+{
+    uint32_t n = j->o->threads < j->shape->n_dsps ? j->o->threads : j->shape->n_dsps, started = 0;
+    pthread_t threads[64];
+    pthread_mutex_init(&j->lock, NULL);
+    while (started + 1 < n && started < 64 &&
+           pthread_create(&threads[started], NULL, work, j) == 0)
+        started++;
+    work(j);
+    for (uint32_t i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
+    pthread_mutex_destroy(&j->lock);
+}
+
+struct conjunctions *conjunctions_fit(const struct network_shape *shape, const struct examples *e,
+                                      const struct conjunction_options *o, struct error *err)
+{
+    assert(o->members >= 1 && o->threads >= 1);
+    struct job j = {.shape = shape, .e = e, .o = o};
+    struct conjunctions *c = NULL;
+    uint32_t n_members = shape->n_dsps * o->members;
+    j.fitted = aligned_alloc(64, ((size_t)n_members + 1) * sizeof(*j.fitted));
+    if (j.fitted != NULL) {
+        memset(j.fitted, 0, ((size_t)n_members + 1) * sizeof(*j.fitted));
+        if (choose_columns(&j) == 0) {
+            run_workers(&j);
+            c = j.failed ? NULL : assemble(&j);
+        }
+    }
+    for (uint32_t m = 0; j.fitted != NULL && m < n_members; m++)
+        free(j.fitted[m].factor);
+    free(j.fitted);
+    free(j.columns);
+    if (c == NULL)
+        error_set(err, "training: out of memory");
+    return c;
+}

@@ -1,0 +1,59 @@
+/* The conjunctions of each DSP: its bids as a sum of campaigns, each a product over features.
+ *
+ *   rate of bids(request, dsp) = sum over units u of the DSP: rate[u] . product over features f of
+ *                                factor[f][value of f][u]
+ *   p(bid) = 1 - exp(-rate of bids)                 any campaign that bids makes a bid (noisy-or)
+ *
+ * A factor says how much likelier a campaign takes a request for this value: 1 where it does not
+ * care, near 0 for what it does not target. A feature with several values gives their mean. That is
+ * a non-negative CP factorisation of the counts of bids (Chi, Kolda, SIAM J. Matrix Anal. Appl.
+ * 2012), fitted by EM. Factors have a gamma prior of mean 1, one for each unit and feature; its
+ * width is estimated from how much more unequal the counts of the values are than chance makes
+ * them (empirical Bayes), so that a unit has opinions of those features alone that it is shown to
+ * depend on. */
+#ifndef MODEL_CONJUNCTION_H
+#define MODEL_CONJUNCTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+
+struct examples;
+struct network_shape;
+
+enum { CONJUNCTION_UNITS_MAX = 65536 }; /* of all DSPs */
+
+/* Factors are never smaller, so that products of many stay numbers. */
+#define CONJUNCTION_FACTOR_MIN 1e-3f
+
+struct conjunctions {
+    uint32_t n_features, n_dsps, n_units;
+    uint32_t *first;  /* [n_dsps + 1]: DSP d has the units first[d] .. first[d + 1] - 1; none if it
+                         had too few bids: then it is up to the rest of the network alone */
+    float *rate;      /* [n_units], above 0 */
+    float **factor;   /* [n_features] -> [values, n_units], NULL = all 1 */
+    uint32_t *values; /* [n_features] */
+};
+
+struct conjunctions *conjunctions_create(const struct network_shape *shape, uint32_t n_units);
+void conjunctions_destroy(struct conjunctions *c);
+/* A table of ones for that feature; -1: no memory. */
+int conjunctions_add_table(struct conjunctions *c, uint32_t feature);
+
+struct conjunction_options {
+    uint32_t members; /* fits from other starts, which together are the DSP's units */
+    uint32_t sweeps;  /* walks over all features */
+    uint64_t seed;
+    uint32_t threads; /* DSPs are fitted beside each other; what comes out does not depend on it */
+    void (*progress)(void *ctx, uint32_t dsps_done, uint32_t dsps); /* may be NULL; from any thread,
+                                                                       one at a time */
+    void *progress_ctx;
+};
+void conjunction_options_default(struct conjunction_options *o);
+
+/* Pairs of one request must stand together. NULL: no memory, and err says so. */
+struct conjunctions *conjunctions_fit(const struct network_shape *shape, const struct examples *e,
+                                      const struct conjunction_options *o, struct error *err);
+
+#endif
