@@ -104,7 +104,7 @@ void scorer_destroy(struct scorer *s);
 const char *scorer_kernel_name(const struct scorer *s); /* "c", "avx2", "int8-vnni", ... */
 
 /* The same in whole numbers, see model/quantised.h: p differs from scorer_create's by some 1e-4.
- * NULL, with the reason, where they do not serve this network, or would not be faster. */
+ * NULL, with the reason, where they do not serve this network, or would gain too little. */
 struct scorer *scorer_create_fast(const struct network *n, struct error *err);
 
 /* What h1 exceeds once in 100,000 values, over all DSPs of these requests (some thousands of them,
