@@ -43,7 +43,7 @@ struct model_metadata {
     double *mean, *std;    /* [schema's numbers] owned */
     struct interner *dsps; /* owned */
     float negative_rate;
-    float activation_top;         /* 0 unknown */
+    float activation_top;               /* 0 unknown */
     struct recall_curve **curves;       /* [dsps] owned; NULL = none */
     struct recall_curve **value_curves; /* likewise */
     struct model_training training;

@@ -92,7 +92,7 @@ struct network {
     struct conjunctions *conjunctions;  /* owned; NULL without */
     float (*calibration)[2]; /* [n_dsps] slope (above 0) and intercept, {1, 0} at first; not of the
                                 block, since no gradient moves it */
-    float activation_top; /* what h1 rarely exceeds, see scorer_activation_top; 0 = not known */
+    float activation_top;    /* what h1 rarely exceeds, see scorer_activation_top; 0 = not known */
 };
 
 struct network *network_create(const struct network_shape *shape,
@@ -111,7 +111,7 @@ void scorer_destroy(struct scorer *s);
 const char *scorer_kernel_name(const struct scorer *s); /* "c", "avx2", "int8-vnni", ... */
 
 /* The same in whole numbers, see model/quantised.h: p differs from scorer_create's by some 1e-4.
- * NULL, with the reason, where they do not serve this network, or would not be faster. */
+ * NULL, with the reason, where they do not serve this network, or would gain too little. */
 struct scorer *scorer_create_fast(const struct network *n, struct error *err);
 
 /* What h1 exceeds once in 100,000 values, over all DSPs of these requests (some thousands of them,

@@ -288,7 +288,7 @@ struct scorer *scorer_create_int8(const struct network *n, const struct kernel_i
     return NULL;
 }
 
-/* Measured with bench_kernel, see docs/kernels.md. */
+/* Below, the microsecond that bench_kernel shows is not worth a rounding; see docs/kernels.md. */
 static bool pays(const struct network *n, const struct kernel_int8 *k)
 {
     enum { PRODUCTS_MIN = 4096 };
@@ -300,7 +300,7 @@ struct scorer *scorer_create_fast(const struct network *n, struct error *err)
     const struct kernel_int8 *k = kernel_int8_choose();
     if (k != NULL && (kernel_int8_forced() || pays(n, k)))
         return scorer_create_int8(n, k, err);
-    error_set(err, "floats are as fast here");
+    error_set(err, "floats are fast enough here");
     return NULL;
 }
 

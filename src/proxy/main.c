@@ -32,7 +32,9 @@ static void usage(FILE *out)
             BIDSIEVE_VERSION);
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
         fprintf(out, "  %-11s %s\n", commands[i].name, commands[i].summary);
-    fprintf(out, "\n'bidsieve COMMAND --help' explains one. A first run: scripts/demo.\n");
+    fprintf(out, "\n'bidsieve COMMAND --help' explains one. A first run: scripts/demo.\n"
+                 "BIDSIEVE_KERNEL=NAME in the environment scores with another kernel, see "
+                 "docs/kernels.md.\n");
 }
 
 /* What was printed must have arrived: a full disk is no success. */

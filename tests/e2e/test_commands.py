@@ -3,6 +3,7 @@ of every kind; and model files written by hand, scored against arithmetic done h
 import gzip
 import json
 import math
+import os
 import random
 import struct
 import subprocess
@@ -474,6 +475,31 @@ def test_a_model_written_by_hand_scores_as_arithmetic_says(t):
                 assert got["send"], "no curve, no threshold: sent"
     document = one_json(t.run("inspect", "--model", path, "--json").stdout)
     assert document["dsps"] == Model.DSPS, document
+
+
+def test_kernels_by_name(t):
+    """What serves a model is said, can be chosen, and does not change what is decided."""
+    capture, model = t.world_capture(requests=600), t.folder / "kernels.safetensors"
+    t.run("train", "--capture", capture, "--out", model, "--epochs", "1", "--hidden", "64,64")
+    def run(kernel, *arguments, **more):
+        r = subprocess.run([BIDSIEVE, *map(str, arguments)], capture_output=True, text=True, timeout=120,
+                           env=dict(os.environ, BIDSIEVE_KERNEL=kernel), **more)
+        assert r.returncode == 0, r
+        return r
+    lines, ps = "\n".join(open(capture).read().splitlines()[:50]) + "\n", {}
+    for kernel in ("c", "int8-c"):
+        served = json.loads(run(kernel, "inspect", "--model", model, "--json").stdout)["served"]
+        assert served["kernel"] == kernel, served
+        assert all(served["bytes"][part] > 0 for part in ("rows", "layers", "scratch")), served
+        text = run(kernel, "inspect", "--model", model).stdout
+        assert "served by" in text and f"kernel {kernel}, " in text and "KB a thread" in text, text
+        out = run(kernel, "score", "--model", model, input=lines).stdout
+        ps[kernel] = [d["p"] for line in out.splitlines() for d in json.loads(line)["dsps"]]
+    assert max(abs(a - b) for a, b in zip(ps["c"], ps["int8-c"])) < 0.02 and ps["c"] != ps["int8-c"]
+    assert len(ps["c"]) == len(ps["int8-c"]) > 50
+    unknown = run("int9-c", "inspect", "--model", model)
+    assert unknown.stderr.count("\n") == 1, unknown.stderr
+    assert "BIDSIEVE_KERNEL" in unknown.stderr and "int9-c" in unknown.stderr and "int8-c" in unknown.stderr
 
 
 def test_a_curve_sets_the_threshold(t):
