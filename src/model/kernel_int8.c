@@ -74,8 +74,7 @@ static void c_panel(const struct kernel_int8_layers *l, uint32_t panel, const ui
     memcpy(sum, l->bias + panel * KERNEL_INT8_PANEL, KERNEL_INT8_PANEL * sizeof(*sum));
     for (size_t k = 0; k < units; k += KERNEL_QUAD, h1 += KERNEL_QUAD)
         for (int j = 0; j < KERNEL_INT8_PANEL; j++, weight += KERNEL_QUAD)
-            sum[j] +=
-                h1[0] * weight[0] + h1[1] * weight[1] + h1[2] * weight[2] + h1[3] * weight[3];
+            sum[j] += h1[0] * weight[0] + h1[1] * weight[1] + h1[2] * weight[2] + h1[3] * weight[3];
 }
 
 static void c_layers(const struct kernel_int8_layers *l, const void *h1, size_t n,
@@ -132,7 +131,12 @@ size_t kernel_int8_available(const struct kernel_int8 *out[KERNEL_INT8_MAX])
 }
 
 /* Odd numbers of panels and rows on purpose: every variant's blocks and its remainders run. */
-enum { CHECK_LINES = 3, CHECK_PANELS = 7, CHECK_ROWS = 51, CHECK_UNITS = CHECK_LINES * KERNEL_LINE };
+enum {
+    CHECK_LINES = 3,
+    CHECK_PANELS = 7,
+    CHECK_ROWS = 51,
+    CHECK_UNITS = CHECK_LINES * KERNEL_LINE
+};
 enum { CHECK_WEIGHTS = CHECK_UNITS * CHECK_PANELS * KERNEL_INT8_PANEL };
 
 struct check {

@@ -32,8 +32,7 @@ static bool cpu_has_tiles(void)
 
 bool kernel_int8_amx_permitted(void)
 {
-    return cpu_has_tiles() &&
-           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+    return cpu_has_tiles() && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 
 /* Tiles 0-3 are sums, 4 and 5 rows of h1, 6 and 7 weights. */

@@ -83,9 +83,8 @@ static void avx2_activate(void *restrict h1, const int16_t *base, const struct k
 
 /* Sums of 16 outputs of one row: the pairs meet, the bias comes in, and the part of the logit is
  * added to total[2], 8 outputs each. */
-static inline __attribute__((always_inline)) void finish(const __m256i sum[QUARTERS],
-                                                         const int32_t *bias, const float *output,
-                                                         float *total)
+static inline __attribute__((always_inline)) void
+finish(const __m256i sum[QUARTERS], const int32_t *bias, const float *output, float *total)
 {
 #pragma GCC unroll 2
     for (int half = 0; half < 2; half++) {

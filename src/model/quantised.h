@@ -21,10 +21,10 @@ struct quantised_source {
     uint32_t n_features, n_dsps, n_numeric, hidden1, hidden2;
     size_t stride; /* floats from one row to the next */
     const struct quantised_feature *features;
-    const float *dsp_rows;       /* [n_dsps][stride], the bias included */
-    const float *numeric_rows;   /* [n_numeric][stride] */
-    const float *gates;          /* [n_dsps][stride], or NULL */
-    const float *hidden2_weight; /* [hidden2][hidden1] */
+    const float *dsp_rows;              /* [n_dsps][stride], the bias included */
+    const float *numeric_rows;          /* [n_numeric][stride] */
+    const float *gates;                 /* [n_dsps][stride], or NULL */
+    const float *hidden2_weight;        /* [hidden2][hidden1] */
     const float *hidden2_bias, *output; /* [hidden2]; output: output.weight[1] - output.weight[0] */
     float activation_top; /* that activations rarely exceed: 255 steps; see scorer_activation_top */
 };
