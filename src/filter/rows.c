@@ -10,6 +10,7 @@
 
 #include "filter/model_metadata.h"
 #include "filter/npy.h"
+#include "filter/vocabulary.h"
 
 enum { ARENA_KEPT_BYTES = 1 << 20, PATH_BYTES_MAX = 4096 };
 
@@ -246,6 +247,7 @@ static int metadata_to_json(const struct rows *r, json_t *out, struct error *err
         (m->std = malloc((numbers + 1) * sizeof(double))) == NULL ||
         (m->dsps = interner_create()) == NULL)
         goto done;
+    encoder_settle_dims(e, interner_count(r->dsps), m->schema);
     memcpy(m->mean, e->mean, numbers * sizeof(double));
     memcpy(m->std, e->std, numbers * sizeof(double));
     encoder_settle_dims(e, interner_count(r->dsps), m->schema);

@@ -83,10 +83,10 @@ static void test_rows(void **state)
     for (uint32_t i = 0; i < REQUESTS; i++) {
         struct small_request q;
         small_world_request(i, &q);
-        struct trainset_pair pairs[] = {{bytes_of("gamma"), q.gamma, 0.25, 0},
-                                        {bytes_of("stranger"), true, 1, 0},
-                                        {bytes_of("alpha"), q.alpha, 1, 0},
-                                        {bytes_of("beta"), q.beta, 0, 0}};
+        struct trainset_pair pairs[] = {{bytes_of("gamma"), q.gamma, 0.25, NAN},
+                                        {bytes_of("stranger"), true, 1, NAN},
+                                        {bytes_of("alpha"), q.alpha, 1, NAN},
+                                        {bytes_of("beta"), q.beta, 0, NAN}};
         assert_int_equal(
             rows_add(r, q.ts_ms, bytes_of(q.json), pairs, i == 0 ? 0 : 4, &fault, &err), 1);
     }
