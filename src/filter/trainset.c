@@ -433,8 +433,7 @@ static int fit_conjunctions(struct trained *to, const struct train_options *trai
     o.threads = train->threads;
     o.progress = train->conjunction_progress;
     o.progress_ctx = train->progress_ctx;
-    to->network->conjunctions =
-        conjunctions_fit(&to->shape, &to->slices.train.examples, &o, err);
+    to->network->conjunctions = conjunctions_fit(&to->shape, &to->slices.train.examples, &o, err);
     return to->network->conjunctions != NULL ? 0 : -1;
 }
 

@@ -77,8 +77,9 @@ static void print_report(const char *out, const struct train_input *n,
                o->unproven, o->dsps);
     putchar('\n');
     if (isfinite(all->withheld_linear))
-        printf("on the last part of the time, at exactly that recall: %.1f%%, a linear model %.1f%%\n",
-               100 * all->withheld, 100 * all->withheld_linear);
+        printf(
+            "on the last part of the time, at exactly that recall: %.1f%%, a linear model %.1f%%\n",
+            100 * all->withheld, 100 * all->withheld_linear);
     if (hours < 23)
         printf("These captures cover %.1f hours: what bids at other hours is not known. A day is "
                "the least to filter by, some days are better.\n",
@@ -112,9 +113,9 @@ static int train(struct train_input *in, struct trainset_options *options, const
                "\"withheld_at_recall\":%.6f,\"withheld_at_recall_linear\":%s}\n",
                out, in->records - in->repeated, in->pairs, in->bids, report.train.epochs,
                report.train.best_epoch, report.train.validation_nll, report.train.validation_auc,
-               report.train.seconds, report.train.examples_per_second, options->recall_target, options->confidence,
-               options->margin, outlook.withheld, outlook.margin_costs, outlook.dsps,
-               outlook.unproven, report.withheld, linear);
+               report.train.seconds, report.train.examples_per_second, options->recall_target,
+               options->confidence, options->margin, outlook.withheld, outlook.margin_costs,
+               outlook.dsps, outlook.unproven, report.withheld, linear);
     else
         print_report(out, in, &report, &outlook, options->recall_target);
     return 0;
