@@ -100,7 +100,7 @@ static struct predictor *train(const struct schema *s, const struct bytes *bodie
         *add_us += now_us() - from;
     }
     struct trainset_options o;
-    struct train_report report;
+    struct trainset_report report;
     struct error err = {""};
     trainset_options_default(&o);
     o.train.epochs_max = 1;

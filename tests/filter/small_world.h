@@ -77,7 +77,7 @@ static inline char *small_world_model(void)
 {
     struct error err = {""};
     struct trainset_options o;
-    struct train_report report;
+    struct trainset_report report;
     struct schema *s = schema_parse(bytes_of(SMALL_WORLD_SCHEMA), "small world", &err);
     assert_non_null(s);
     struct trainset *t = trainset_create(s, NULL);

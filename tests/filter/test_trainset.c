@@ -102,7 +102,7 @@ static void test_slices_by_time(void **state)
         for (int part = 0; part < 6; part++)
             small_world_fill(t, order[k][part] * 200, 200);
         struct trainset_options o;
-        struct train_report report;
+        struct trainset_report report;
         small_world_options(&o);
         o.train.epochs_max = 2;
         o.train.threads = 1 + (uint32_t)k; /* in turn, or beside each other */
@@ -140,7 +140,7 @@ static void test_between_is_a_set_of_its_own(void **state)
     for (int i = 0; i < 2; i++) {
         int64_t first_ms, last_ms;
         struct trainset_options o;
-        struct train_report report;
+        struct trainset_report report;
         assert_true(trainset_span(sets[i], &first_ms, &last_ms));
         assert_int_equal(first_ms, FIXTURE_TS + INT64_C(60000) * FROM);
         assert_int_equal(last_ms, FIXTURE_TS + INT64_C(60000) * (FROM + N - 1));
@@ -259,7 +259,7 @@ static void test_nothing_to_learn(void **state)
         for (size_t k = 0; cases[i].rows[k].label >= 0; k++)
             add(t, cases[i].rows[k].ts_ms, PLAIN, "a", cases[i].rows[k].label == 1, 1);
         struct trainset_options o;
-        struct train_report report;
+        struct trainset_report report;
         small_world_options(&o);
         o.validation_share = cases[i].share;
         assert_int_equal(trainset_train(t, &o, "/tmp/bidsieve-never-written", &report, &err), -1);
@@ -282,7 +282,7 @@ static void test_dsp_of_the_later_slice(void **state)
     for (int i = 0; i < 7; i++)
         add(t, FIXTURE_TS + INT64_C(60000) * (490 + i), PLAIN, "newcomer", true, 1);
     struct trainset_options o;
-    struct train_report report;
+    struct trainset_report report;
     small_world_options(&o);
     o.train.epochs_max = 1;
     for (int refit = 0; refit < 2; refit++) {
