@@ -329,7 +329,7 @@ static int write_model(const char *path, const struct network *net, const struct
                        struct error *err)
 {
     uint32_t n_features = m->schema->n_features;
-    size_t room = 3 * (size_t)n_features + 16 + GOLDEN_TENSORS_MAX, n = 0;
+    size_t room = 4 * (size_t)n_features + 16 + GOLDEN_TENSORS_MAX, n = 0;
     struct tensor *tensors = calloc(room, sizeof(*tensors));
     struct vocabulary_tensor *kept = calloc(n_features, sizeof(*kept));
     struct safetensors_entry entries[MODEL_METADATA_ENTRIES] = {{0}};

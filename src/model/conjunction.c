@@ -19,8 +19,8 @@
 enum {
     UNITS = 16, /* of one member */
     BIDS_MIN = 20,
-    CALLS_PER_BID = 10, /* of those without one, in the sample */
-    CALLS_MIN = 20000,  /* likewise, however few the bids */
+    CALLS_PER_BID = 10,    /* of those without one, in the sample */
+    CALLS_MIN = 20000,     /* likewise, however few the bids */
     CALLS_ENOUGH = 300000, /* beyond them, CALLS_PER_BID_MIN a bid will do */
     CALLS_PER_BID_MIN = 3,
     BIDS_MAX = 500000,
@@ -64,26 +64,22 @@ struct conjunctions *conjunctions_create(const struct network_shape *shape, uint
     c->dsp = calloc((size_t)n_units + 1, sizeof(*c->dsp));
     c->factor = calloc(shape->n_features, sizeof(*c->factor));
     c->values = calloc(shape->n_features, sizeof(*c->values));
-    if (c->first == NULL || c->rate == NULL || c->dsp == NULL || c->factor == NULL ||
-        c->values == NULL) {
-        conjunctions_destroy(c);
-        return NULL;
-    }
-    for (uint32_t f = 0; f < shape->n_features; f++)
+    bool ok = c->first != NULL && c->rate != NULL && c->dsp != NULL && c->factor != NULL &&
+              c->values != NULL;
+    for (uint32_t f = 0; ok && f < shape->n_features; f++) {
         c->values[f] = shape->features[f].values;
-    return c;
-}
-
-int conjunctions_add_table(struct conjunctions *c, uint32_t feature)
-{
-    size_t n = (size_t)c->values[feature] * c->n_units;
-    float *table = malloc((n + 1) * sizeof(*table));
-    if (table == NULL)
-        return -1;
-    for (size_t i = 0; i < n; i++)
-        table[i] = 1;
-    c->factor[feature] = table;
-    return 0;
+        if (f == shape->dsp_feature)
+            continue;
+        size_t n = (size_t)c->values[f] * n_units;
+        c->factor[f] = malloc((n + 1) * sizeof(*c->factor[f]));
+        ok = c->factor[f] != NULL;
+        for (size_t i = 0; ok && i < n; i++)
+            c->factor[f][i] = 1;
+    }
+    if (ok)
+        return c;
+    conjunctions_destroy(c);
+    return NULL;
 }
 
 int conjunctions_index(struct conjunctions *c)
@@ -114,12 +110,12 @@ struct column {
 struct fit {
     const struct column *columns;
     uint32_t n_columns, n_rows, n_slots;
-    uint32_t n, n_bids;   /* calls of the sample, the bids first */
-    const uint32_t *rows; /* [n_slots][n] rows of the tables; SLOT_EMPTY */
-    const float *weight;  /* [n] */
-    float *found;         /* [n_bids] weight / p(bid) */
-    units *rate;          /* [n] of each call */
-    units *factor;        /* [n_rows] */
+    uint32_t n, n_bids;         /* calls of the sample, the bids first */
+    const uint32_t *rows;       /* [n_slots][n] rows of the tables; SLOT_EMPTY */
+    const float *weight;        /* [n] */
+    float *found;               /* [n_bids] weight / p(bid) */
+    units *rate;                /* [n] of each call */
+    units *factor;              /* [n_rows] */
     units *answered, *expected; /* [n_rows] sums of the E step; expected: at the present factors */
     units base;                 /* rate[u] of the units */
     float care[UNITS];          /* shape of the prior of the column at hand */
@@ -297,7 +293,7 @@ static void start(struct fit *f, struct prng *g)
 
 /* ---- the sample of one DSP ---- */
 
-struct fitted { /* of one member of one DSP */
+struct fitted {    /* of one member of one DSP */
     units *factor; /* [n_rows] */
     units base;
     float bids[UNITS]; /* that each unit expects */
@@ -329,8 +325,8 @@ static uint32_t choose_pairs(const struct job *j, uint32_t dsp, struct prng *g, 
             others += e->label[i] == 0;
         }
     double keep_bid = fmin(1, BIDS_MAX / fmax(1, (double)bids)), kept = keep_bid * (double)bids;
-    double wanted = fmin(fmax(CALLS_MIN, CALLS_PER_BID * kept),
-                         fmax(CALLS_ENOUGH, CALLS_PER_BID_MIN * kept));
+    double wanted =
+        fmin(fmax(CALLS_MIN, CALLS_PER_BID * kept), fmax(CALLS_ENOUGH, CALLS_PER_BID_MIN * kept));
     double keep = fmin(1, wanted / fmax(1, (double)others));
     uint64_t room = (uint64_t)((double)bids * keep_bid + (double)others * keep) + 10000;
     room = room < bids + others ? room : bids + others;
@@ -370,8 +366,7 @@ static uint32_t *load_rows(const struct job *j, const uint64_t *pairs, uint32_t 
                 for (uint32_t i = 0; i < n; i++) {
                     uint32_t v = j->e->slots[(size_t)j->e->request[pairs[i]] * n_all + at + k];
                     rows[(size_t)(c->at + k) * n + i] =
-                        v == SLOT_EMPTY ? SLOT_EMPTY
-                                        : c->row + (v < c->values ? v : VALUE_UNKNOWN);
+                        v == SLOT_EMPTY ? SLOT_EMPTY : c->row + (v < c->values ? v : VALUE_UNKNOWN);
                 }
         }
         at += feature->slots;
@@ -528,11 +523,6 @@ static struct conjunctions *assemble(const struct job *j)
         for (int u = 0; u < UNITS && n < CONJUNCTION_UNITS_MAX; u++)
             n += worth_keeping(&j->fitted[m], u);
     struct conjunctions *c = conjunctions_create(j->shape, n);
-    for (uint32_t k = 0; c != NULL && n > 0 && k < j->n_columns; k++)
-        if (conjunctions_add_table(c, j->columns[k].feature) != 0) {
-            conjunctions_destroy(c);
-            c = NULL;
-        }
     uint32_t to = 0;
     for (uint32_t m = 0; c != NULL && m < n_members; m++) {
         for (int u = 0; u < UNITS; u++)
@@ -551,8 +541,7 @@ static void run_workers(struct job *j)
     uint32_t n = j->o->threads < j->shape->n_dsps ? j->o->threads : j->shape->n_dsps, started = 0;
     pthread_t threads[64];
     pthread_mutex_init(&j->lock, NULL);
-    while (started + 1 < n && started < 64 &&
-           pthread_create(&threads[started], NULL, work, j) == 0)
+    while (started + 1 < n && started < 64 && pthread_create(&threads[started], NULL, work, j) == 0)
         started++;
     work(j);
     for (uint32_t i = 0; i < started; i++)

@@ -33,15 +33,13 @@ struct conjunctions {
                          had too few bids: then it is up to the rest of the network alone */
     float *dsp;       /* [n_units] whose each unit is, rising: `first`, as a tensor has it */
     float *rate;      /* [n_units], above 0 */
-    float **factor;   /* [n_features] -> [values, n_units], NULL = all 1 */
+    float **factor;   /* [n_features] -> [values, n_units]; NULL for the DSP */
     uint32_t *values; /* [n_features] */
 };
 
+/* Every factor 1, the rates and `dsp` for the caller to set. NULL: no memory. */
 struct conjunctions *conjunctions_create(const struct network_shape *shape, uint32_t n_units);
 void conjunctions_destroy(struct conjunctions *c);
-/* A table of ones for that feature; -1: no memory. */
-int conjunctions_add_table(struct conjunctions *c, uint32_t feature);
-
 /* Sets `first` by `dsp`; -1 when it does not rise, or names a DSP that is not there. */
 int conjunctions_index(struct conjunctions *c);
 

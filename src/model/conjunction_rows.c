@@ -1,5 +1,5 @@
-/* Factors are multiplied as they are, not added up as logarithms: the mean over several values needs
- * no exponential then, and one logarithm a DSP is all that is left. */
+/* Factors are multiplied as they are, not added up as logarithms: the mean over several values
+ * needs no exponential then, and one logarithm a DSP is all that is left. */
 #include "model/conjunction_rows.h"
 
 #include <math.h>
@@ -26,11 +26,21 @@ struct conjunction_rows {
     struct rows_feature features[];
 };
 
+/* A feature that no unit has an opinion of needs no rows. */
+static bool all_ones(const struct conjunctions *c, uint32_t f)
+{
+    size_t n = c->factor[f] != NULL ? (size_t)c->values[f] * c->n_units : 0;
+    for (size_t i = 0; i < n; i++)
+        if (c->factor[f][i] != 1)
+            return false;
+    return true;
+}
+
 static size_t rows_of(const struct conjunctions *c)
 {
     size_t n = 1;
     for (uint32_t f = 0; f < c->n_features; f++)
-        n += c->factor[f] != NULL ? c->values[f] : 0;
+        n += all_ones(c, f) ? 0 : c->values[f];
     return n;
 }
 
@@ -57,7 +67,7 @@ struct conjunction_rows *conjunction_rows_create(const struct conjunctions *c,
             continue;
         struct rows_feature *to = &r->features[r->n_features++];
         *to = (struct rows_feature){NULL, c->values[f], shape->features[f].slots};
-        if (c->factor[f] == NULL)
+        if (all_ones(c, f))
             continue;
         to->rows = at;
         for (uint32_t v = 0; v < c->values[f]; v++, at += r->stride)

@@ -1,5 +1,6 @@
 /* Conjunctions folded for serving: a row of factors for each value, of all units of all DSPs, so
- * that a request's rates are a product of rows. Immutable; any thread, each with its own scratch. */
+ * that a request's rates are a product of rows. Immutable; any thread, each with its own scratch.
+ */
 #ifndef MODEL_CONJUNCTION_ROWS_H
 #define MODEL_CONJUNCTION_ROWS_H
 

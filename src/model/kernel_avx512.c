@@ -70,8 +70,8 @@ static void avx512_multiply(float *restrict y, const float *restrict x, size_t n
     __m512 least = _mm512_set1_ps(KERNEL_PRODUCT_MIN);
     for (size_t i = 0; i < n; i += LANES) {
         __mmask16 mask = lanes_mask(n - i);
-        __m512 product = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, y + i),
-                                       _mm512_maskz_loadu_ps(mask, x + i));
+        __m512 product =
+            _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, y + i), _mm512_maskz_loadu_ps(mask, x + i));
         _mm512_mask_storeu_ps(y + i, mask, _mm512_max_ps(product, least));
     }
 }

@@ -122,9 +122,9 @@ float scorer_activation_top(const struct scorer *s, const uint32_t *slots, const
 
 /* Bytes. */
 struct scorer_memory {
-    size_t rows;    /* layer 1: values, DSPs, gates */
-    size_t layers;  /* layer 2 and the output */
-    size_t wide;    /* tables of a weight per value and DSP */
+    size_t rows;   /* layer 1: values, DSPs, gates */
+    size_t layers; /* layer 2 and the output */
+    size_t wide;   /* tables of a weight per value and DSP */
     size_t conjunctions;
     size_t scratch; /* of each thread */
 };

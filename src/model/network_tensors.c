@@ -8,7 +8,7 @@
 
 /* The one tensor that a file may lack: then no DSP's logit is bent. */
 #define CALIBRATION "calibration.dsp"
-/* Those of the conjunctions, which a file may lack as a whole; a table of ones is left out. */
+/* Those of the conjunctions, which a file may lack, but as a whole; then a table each feature. */
 #define RATE "conjunctions.rate"
 #define RATE_DSP "conjunctions.dsp"
 
@@ -133,8 +133,22 @@ static int check_units(const struct conjunctions *c, struct error *err)
     for (uint32_t f = 0; f < c->n_features; f++)
         for (size_t i = 0; c->factor[f] != NULL && i < (size_t)c->values[f] * c->n_units; i++)
             if (!(c->factor[f][i] > 0))
-                return error_set(err, "conjunctions: element %zu of the factors of feature %u: must "
-                                      "be above 0", i, f);
+                return error_set(err,
+                                 "conjunctions: element %zu of the factors of feature %u: must "
+                                 "be above 0",
+                                 i, f);
+    return 0;
+}
+
+static int check_no_conjunctions(const struct safetensors *f, const struct network *n,
+                                 struct error *err)
+{
+    const uint32_t n_features = n->shape.n_features;
+    for (uint32_t i = 0; i <= n_features; i++) {
+        const char *name = i < n_features ? n->tensor_names[2 * n_features + i] : RATE_DSP;
+        if (safetensors_find(f, name) != NULL)
+            return error_set(err, "tensor %s is there, but " RATE " is missing", name);
+    }
     return 0;
 }
 
@@ -143,26 +157,27 @@ static int take_conjunctions(const struct safetensors *f, struct network *n, str
     const struct tensor *rate = safetensors_find(f, RATE);
     struct tensor want[NETWORK_FEATURES_MAX + 2];
     size_t n_want = 0;
+    uint64_t needed = 0;
     if (rate == NULL)
-        return 0;
+        return check_no_conjunctions(f, n, err);
     if (rate->rank != 1 || rate->shape[0] < 1 || rate->shape[0] > CONJUNCTION_UNITS_MAX)
         return error_set(err, "tensor " RATE ": must be of rank 1 and 1..%d long",
                          CONJUNCTION_UNITS_MAX);
+    uint64_t present = 0;
+    for (size_t i = 0; i < safetensors_count(f); i++)
+        present += safetensors_at(f, i)->bytes;
+    for (uint32_t i = 0; i < n->shape.n_features; i++)
+        needed += i == n->shape.dsp_feature
+                      ? 0
+                      : n->shape.features[i].values * rate->shape[0] * sizeof(float);
+    if (needed > present)
+        return error_set(err, "conjunctions of %llu units need %llu bytes, the file has %llu",
+                         (unsigned long long)rate->shape[0], (unsigned long long)needed,
+                         (unsigned long long)present);
     struct conjunctions *c = conjunctions_create(&n->shape, (uint32_t)rate->shape[0]);
-    n->conjunctions = c;
-    for (uint32_t i = 0; c != NULL && i < c->n_features; i++) {
-        const struct tensor *t =
-            safetensors_find(f, n->tensor_names[2 * (size_t)c->n_features + i]);
-        if (t == NULL)
-            continue;
-        if (t->bytes != (uint64_t)c->values[i] * c->n_units * sizeof(float))
-            return error_set(err, "tensor %s: %llu bytes are not %u values by %u units", t->name,
-                             (unsigned long long)t->bytes, c->values[i], c->n_units);
-        if (conjunctions_add_table(c, i) != 0)
-            return error_set(err, "no memory for the network");
-    }
     if (c == NULL)
         return error_set(err, "no memory for the network");
+    n->conjunctions = c;
     add_conjunctions(n, want, sizeof(want) / sizeof(want[0]), &n_want);
     for (size_t i = 0; i < n_want; i++)
         if (take(f, &want[i], err) != 0)

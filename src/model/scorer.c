@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/quantised.h"
 #include "model/conjunction_rows.h"
+#include "model/quantised.h"
 #include "model/table.h"
 
 enum { LINE_FLOATS = 16 };
@@ -39,8 +39,8 @@ struct scorer {
     float *gates;        /* [n_dsps][stride], or NULL */
     float *layers_block; /* what `layers` points into */
     struct kernel_layers layers;
-    float logit_base;        /* output bias and log(negative_rate) */
-    float (*calibration)[2]; /* [n_dsps] slope, intercept */
+    float logit_base;                      /* output bias and log(negative_rate) */
+    float (*calibration)[2];               /* [n_dsps] slope, intercept */
     struct conjunction_rows *conjunctions; /* NULL without */
     size_t rows_bytes, wides_bytes, layers_bytes;
     struct quantised *quantised; /* NULL: floats; else instead of rows, gates and layers */

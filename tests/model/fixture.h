@@ -135,10 +135,63 @@ static inline double fixture_logit(const struct network *n, const uint32_t *slot
     return o[1] - o[0] + wide;
 }
 
+/* Some units for each DSP but the first, which has none; one feature without a table. */
+static inline void fixture_conjunctions(struct network *n, uint64_t seed)
+{
+    struct prng g = {seed};
+    uint32_t n_dsps = n->shape.n_dsps, n_units = 0, u = 0;
+    for (uint32_t d = 1; d < n_dsps; d++)
+        n_units += 1 + d % 3;
+    struct conjunctions *c = conjunctions_create(&n->shape, n_units);
+    assert_non_null(c);
+    for (uint32_t d = 1; d < n_dsps; d++)
+        for (uint32_t i = 0; i < 1 + d % 3; i++, u++) {
+            c->dsp[u] = (float)d;
+            c->rate[u] = (float)(0.01 + 0.3 * prng_unit(&g));
+        }
+    assert_int_equal(conjunctions_index(c), 0);
+    for (uint32_t f = 0; f + 1 < c->n_features; f++) {
+        if (f == n->shape.dsp_feature)
+            continue;
+        for (uint32_t i = 0; i < c->values[f] * n_units; i++)
+            c->factor[f][i] = (float)exp(prng_normal(&g));
+    }
+    n->conjunctions = c;
+}
+
+/* The DSP's rate of bids, as conjunction.h says it. */
+static inline double fixture_rate(const struct network *n, const uint32_t *slots, uint32_t dsp)
+{
+    const struct conjunctions *c = n->conjunctions;
+    double sum = 0;
+    for (uint32_t u = 0; u < c->n_units; u++) {
+        double product = c->dsp[u] == (float)dsp ? (double)c->rate[u] : 0;
+        const uint32_t *at = slots;
+        for (uint32_t f = 0; f < c->n_features; f++) {
+            if (f == n->shape.dsp_feature)
+                continue;
+            double mean = 0, count = 0;
+            for (uint32_t i = 0; i < n->shape.features[f].slots; i++, at++)
+                if (*at != SLOT_EMPTY) {
+                    uint32_t v = *at < c->values[f] ? *at : VALUE_UNKNOWN;
+                    mean += (double)c->factor[f][v * c->n_units + u];
+                    count++;
+                }
+            product *= mean / count;
+        }
+        sum += product;
+    }
+    return sum;
+}
+
 static inline double fixture_p(const struct network *n, const uint32_t *slots, const float *numeric,
                                uint32_t dsp)
 {
     double logit = fixture_logit(n, slots, numeric, dsp) + log(n->negative_rate);
+    if (n->conjunctions != NULL && n->conjunctions->first[dsp] < n->conjunctions->first[dsp + 1]) {
+        double rate = fmin(fixture_rate(n, slots, dsp), 20);
+        logit = (logit + log(expm1(rate))) / 2;
+    }
     return 1 / (1 + exp(-logit));
 }
 

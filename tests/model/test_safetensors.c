@@ -372,6 +372,52 @@ static void test_network_from_tensors_calibration(void **state)
     network_destroy(n);
 }
 
+static void test_network_from_tensors_conjunctions(void **state)
+{
+    static const char *const names[] = {"conjunctions.rate", "conjunctions.dsp",
+                                        "conjunction.geocode", "conjunction.hour"};
+    struct network *n = fixture_network(3, 4, 4, 1);
+    struct tensor tensors[24], others[24];
+    size_t n_tensors;
+    struct error err;
+    fixture_conjunctions(n, 2);
+    assert_int_equal(network_tensors(n, tensors, 24, &n_tensors), 0);
+    assert_int_equal(safetensors_write(path_of("a"), tensors, n_tensors, NULL, 0, &err), 0);
+    struct safetensors *f = safetensors_open(path_of("a"), &err);
+    struct network *m = network_from_tensors(f, &n->shape, &err);
+    assert_non_null(m);
+    const struct conjunctions *a = n->conjunctions, *b = m->conjunctions;
+    assert_int_equal(a->n_units, b->n_units);
+    assert_memory_equal(a->first, b->first, 4 * sizeof(*a->first));
+    assert_memory_equal(a->rate, b->rate, a->n_units * sizeof(float));
+    assert_memory_equal(a->factor[0], b->factor[0], a->values[0] * a->n_units * sizeof(float));
+    network_destroy(m);
+    safetensors_close(f);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) { /* all of them, or none */
+        size_t n_others = 0;
+        for (size_t k = 0; k < n_tensors; k++)
+            if (strcmp(tensors[k].name, names[i]) != 0)
+                others[n_others++] = tensors[k];
+        assert_int_equal(n_others + 1, n_tensors);
+        assert_int_equal(safetensors_write(path_of("a"), others, n_others, NULL, 0, &err), 0);
+        f = safetensors_open(path_of("a"), &err);
+        refuse_network(f, &n->shape, names[i]);
+        safetensors_close(f);
+    }
+    struct conjunctions *c = n->conjunctions;
+    float *const spoilt[] = {&c->dsp[0], &c->rate[1], &c->factor[0][3]};
+    for (size_t i = 0; i < 3; i++) {
+        float sound = *spoilt[i];
+        *spoilt[i] = i == 0 ? 2.5f : 0;
+        assert_int_equal(safetensors_write(path_of("a"), tensors, n_tensors, NULL, 0, &err), 0);
+        f = safetensors_open(path_of("a"), &err);
+        refuse_network(f, &n->shape, "conjunctions");
+        safetensors_close(f);
+        *spoilt[i] = sound;
+    }
+    network_destroy(n);
+}
+
 static void test_network_from_tensors_refuses_another_shape(void **state)
 {
     struct network *n = fixture_network(6, 20, 12, 42);
@@ -503,6 +549,7 @@ int main(void)
         cmocka_unit_test(test_write_says_why_not),
         cmocka_unit_test(test_network_saved_and_loaded_scores_to_the_bit),
         cmocka_unit_test(test_network_from_tensors_calibration),
+        cmocka_unit_test(test_network_from_tensors_conjunctions),
         cmocka_unit_test(test_network_from_tensors_refuses_another_shape),
         cmocka_unit_test(test_network_tensors_says_when_there_is_no_room),
         cmocka_unit_test(test_open_cut_at_every_byte),

@@ -3,10 +3,12 @@
 
 #include "model/scorer.h"
 
-static void check_scores(uint32_t n_dsps, uint32_t hidden1, uint32_t hidden2,
+static void check_scores(uint32_t n_dsps, uint32_t hidden1, uint32_t hidden2, bool conjunctions,
                          const struct kernel *k)
 {
     struct network *n = fixture_network(n_dsps, hidden1, hidden2, 7);
+    if (conjunctions)
+        fixture_conjunctions(n, 8);
     struct scorer *s = scorer_create_with(n, k, NULL);
     struct scorer_scratch *scratch = scorer_scratch_create(s);
     assert_non_null(scratch);
@@ -43,8 +45,10 @@ static void test_score_equals_forward_pass(void **state)
     const struct kernel *kernels[4];
     size_t n = kernel_available(kernels);
     for (size_t k = 0; k < n; k++)
-        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
-            check_scores(sizes[i][0], sizes[i][1], sizes[i][2], kernels[k]);
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+            check_scores(sizes[i][0], sizes[i][1], sizes[i][2], false, kernels[k]);
+            check_scores(sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][0] > 1, kernels[k]);
+        }
 }
 
 static void test_score_unknown_index_is_value_unknown(void **state)
