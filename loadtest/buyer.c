@@ -242,6 +242,33 @@ double buyer_probability(const struct buyer *b, const struct view *v)
     return 1 - none;
 }
 
+/* Some user whom the DSP recognises, or does not. */
+static uint64_t user_who(const struct buyer *b, bool known)
+{
+    uint64_t user = 1;
+    while (buyer_knows(b, user) != known)
+        user++;
+    return user;
+}
+
+double buyer_probability_known(const struct buyer *b, const struct view *v, int32_t days_before)
+{
+    double match = b->scenario->match_rate.drawn, sum = 0;
+    for (int32_t day = v->day - days_before; day < v->day; day++)
+        for (int known = 0; known < 2; known++) {
+            double share = known ? match : 1 - match;
+            struct view then = *v;
+            if (v->user == 0)
+                share = known ? 0 : 1;
+            if (share <= 0)
+                continue;
+            then.day = day;
+            then.user = v->user != 0 ? user_who(b, known) : 0;
+            sum += share * buyer_probability(b, &then);
+        }
+    return sum / days_before;
+}
+
 uint32_t buyer_bids(const struct buyer *b, const struct view *v,
                     struct buyer_bid out[VIEW_IMPS_MAX])
 {

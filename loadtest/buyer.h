@@ -39,6 +39,11 @@ bool buyer_knows(const struct buyer *b, uint64_t user);
 /* The true probability that it bids on at least one imp. */
 double buyer_probability(const struct buyer *b, const struct view *v);
 
+/* What could be known of it the day before, with logs without end of the days_before days that came
+ * before the request's: the mean of its probability over those days at the same hour, and over
+ * whether the DSP recognises the user. */
+double buyer_probability_known(const struct buyer *b, const struct view *v, int32_t days_before);
+
 struct buyer_bid {
     uint32_t imp;      /* index in the request */
     uint32_t campaign; /* index */

@@ -213,6 +213,8 @@ static int cmd_config(int argc, char **argv)
 
 struct truth_run {
     struct truth *truths; /* [n_buyers] */
+    float **known;        /* [n_buyers][requests] what could be known; NULL: not asked for */
+    int32_t known_days;
     uint64_t requests;
     double shown;
 };
@@ -238,6 +240,9 @@ static void learn_truth(const struct world *w, int32_t day, uint32_t n, struct t
         double none = 1;
         for (uint32_t d = 0; d < w->n_buyers; d++) {
             double p = buyer_probability(&w->buyers[d], &v);
+            if (out->known != NULL)
+                out->known[d][out->requests] =
+                    (float)buyer_probability_known(&w->buyers[d], &v, out->known_days);
             truth_add(&out->truths[d], p);
             none *= 1 - p;
         }
@@ -250,54 +255,81 @@ static void learn_truth(const struct world *w, int32_t day, uint32_t n, struct t
     arena_dispose(&arena);
 }
 
+static json_t *or_null(double v)
+{
+    return isfinite(v) ? json_real(v) : json_null();
+}
+
+static void print_truth_row(const struct buyer *b, double rate, double best, double never,
+                            double known)
+{
+    printf("%-12s %9u %8.2f%% %9.1f%% %9.1f%%", b->name, b->n_campaigns, 100 * rate, 100 * best,
+           100 * never);
+    if (isfinite(known))
+        printf(" %11.1f%%", 100 * known);
+    putchar('\n');
+}
+
 static void print_truth(const struct world *w, const struct truth_run *run, double recall,
                         bool json)
 {
-    double rates = 0, withheld = 0, n = (double)run->requests;
+    double rates = 0, withheld = 0, knowable = 0, n = (double)run->requests;
     json_t *rows = json_array();
     if (!json)
-        printf("%-12s %9s %9s %10s %10s\n", "DSP", "campaigns", "bid rate", "withheld*",
-               "no chance");
+        printf("%-12s %9s %9s %10s %10s%s\n", "DSP", "campaigns", "bid rate", "withheld*",
+               "no chance", run->known != NULL ? "  knowable**" : "");
     for (uint32_t d = 0; d < w->n_buyers; d++) {
         struct truth *t = &run->truths[d];
+        double known = run->known != NULL ? truth_withheld_by(t, run->known[d], recall) : NAN;
+        knowable += known / w->n_buyers;
         double best = truth_withheld(t, recall), rate = t->sum / n, never = truth_withheld(t, 1);
         rates += rate / w->n_buyers;
         withheld += best / w->n_buyers;
         if (json)
-            json_array_append_new(rows,
-                                  json_pack("{s:s,s:i,s:f,s:f,s:f}", "dsp", w->buyers[d].name,
-                                            "campaigns", (int)w->buyers[d].n_campaigns, "bid_rate",
-                                            rate, "optimal_withheld", best, "impossible", never));
+            json_array_append_new(
+                rows, json_pack("{s:s,s:i,s:f,s:f,s:f,s:o}", "dsp", w->buyers[d].name, "campaigns",
+                                (int)w->buyers[d].n_campaigns, "bid_rate", rate, "optimal_withheld",
+                                best, "impossible", never, "knowable_withheld", or_null(known)));
         else
-            printf("%-12s %9u %8.2f%% %9.1f%% %9.1f%%\n", w->buyers[d].name,
-                   w->buyers[d].n_campaigns, 100 * rate, 100 * best, 100 * never);
+            print_truth_row(&w->buyers[d], rate, best, never, known);
     }
     if (json) {
         json_t *root =
-            json_pack("{s:s,s:I,s:f,s:f,s:f,s:f,s:o}", "scenario", w->scenario->name, "requests",
-                      (json_int_t)run->requests, "recall", recall, "bid_rate", rates,
-                      "optimal_withheld", withheld, "shown", run->shown / n, "dsps", rows);
+            json_pack("{s:s,s:I,s:f,s:f,s:f,s:o,s:f,s:o}", "scenario", w->scenario->name,
+                      "requests", (json_int_t)run->requests, "recall", recall, "bid_rate", rates,
+                      "optimal_withheld", withheld, "knowable_withheld", or_null(knowable), "shown",
+                      run->shown / n, "dsps", rows);
         json_dumpf(root, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
         putchar('\n');
         json_decref(root);
         return;
     }
     json_decref(rows);
-    printf("%-12s %9s %8.2f%% %9.1f%%\n\n%llu requests; an ad can be shown on %.1f%% of them\n"
+    printf("%-12s %9s %8.2f%% %9.1f%%", "mean", "", 100 * rates, 100 * withheld);
+    if (run->known != NULL)
+        printf(" %10s %11.1f%%", "", 100 * knowable);
+    printf("\n\n%llu requests; an ad can be shown on %.1f%% of them\n"
            "* by a filter that knows the true probabilities and keeps %.1f%% of the bids\n",
-           "mean", "", 100 * rates, 100 * withheld, (unsigned long long)run->requests,
-           100 * run->shown / n, 100 * recall);
+           (unsigned long long)run->requests, 100 * run->shown / n, 100 * recall);
+    if (run->known != NULL)
+        printf("** by one that knows all campaigns of the %d days before without an error, but not "
+               "which users\n   a DSP recognises, nor what began or ended today\n",
+               (int)run->known_days);
 }
 
 static int cmd_truth(int argc, char **argv)
 {
     const char *scenario = NULL;
-    long day = 0, requests = 0;
+    long day = 0, requests = 0, known = 0;
     double recall = 0.97;
     bool json = false;
     const struct cli_option options[] = {
         {"scenario", CLI_TEXT, &scenario, "FILE", "the world", 0, 0, true},
         {"day", CLI_INTEGER, &day, "N", "virtual day (0)", 0, 100000, false},
+        {"known-days", CLI_INTEGER, &known, "N",
+         "also what a filter withholds that has learnt the N days before by heart, but does not\n"
+         "know users, nor what changed today",
+         0, 1000, false},
         {"requests", CLI_INTEGER, &requests, "K", "spread over the day (all of the day)", 1, 1e9,
          false},
         {"recall", CLI_NUMBER, &recall, "R", "share of the bids to keep (0.97)", 0, 1, false},
@@ -306,7 +338,7 @@ static int cmd_truth(int argc, char **argv)
         PROGRAM,
         "truth",
         "Each DSP's true bid rate, and what the best possible filter withholds.",
-        "--scenario FILE [--day N] [--requests K] [--recall R] [--json]",
+        "--scenario FILE [--day N] [--requests K] [--recall R] [--known-days N] [--json]",
         NULL,
         options,
         COUNT_OF(options)};
@@ -321,8 +353,18 @@ static int cmd_truth(int argc, char **argv)
     struct truth_run run = {.truths = calloc(w->n_buyers, sizeof(struct truth))};
     if (run.truths == NULL)
         abort();
-    learn_truth(w, (int32_t)day, requests > 0 && requests < all ? (uint32_t)requests : all, &run);
+    uint32_t n = requests > 0 && requests < all ? (uint32_t)requests : all;
+    if (known > 0)
+        run.known = calloc(w->n_buyers, sizeof(*run.known));
+    run.known_days = (int32_t)known;
+    for (uint32_t d = 0; run.known != NULL && d < w->n_buyers; d++)
+        if ((run.known[d] = malloc(n * sizeof(float))) == NULL)
+            abort();
+    learn_truth(w, (int32_t)day, n, &run);
     print_truth(w, &run, recall, json);
+    for (uint32_t d = 0; run.known != NULL && d < w->n_buyers; d++)
+        free(run.known[d]);
+    free(run.known);
     for (uint32_t d = 0; d < w->n_buyers; d++)
         truth_dispose(&run.truths[d]);
     free(run.truths);

@@ -68,6 +68,30 @@ static void test_index_agrees_with_plain(void **state)
     }
 }
 
+/* Of one day before, for one user after the other: the mean over all users is what can be known. */
+static void test_probability_known_is_the_mean_over_users(void **state)
+{
+    enum { USERS = 4000 };
+    struct scanned s = {.text = {NULL, 0}};
+    uint32_t possible = 0;
+    for (uint32_t i = 0; i < 40; i++) {
+        scan_request(&s, world->traffic, 6, i * 90);
+        for (uint32_t d = 0; d < world->n_buyers; d++) {
+            double known = buyer_probability_known(&world->buyers[d], &s.view, 1), mean = 0;
+            struct view v = s.view;
+            v.day--;
+            for (uint32_t u = 0; u < USERS; u++) {
+                v.user = s.view.user != 0 ? hash_mix(u + 1) : 0;
+                mean += buyer_probability(&world->buyers[d], &v) / USERS;
+            }
+            assert_true(fabs(known - mean) < 0.05);
+            possible += known > 0;
+        }
+    }
+    assert_true(possible > 5);
+    scanned_dispose(&s);
+}
+
 /* Each day's bids lie where a sum of independent draws must lie. */
 static void test_bids_follow_truth(void **state)
 {
@@ -248,6 +272,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_index_agrees_with_plain),
+        cmocka_unit_test(test_probability_known_is_the_mean_over_users),
         cmocka_unit_test(test_bids_follow_truth),
         cmocka_unit_test(test_one_request_many_draws),
         cmocka_unit_test(test_bids_are_sound_and_repeatable),
