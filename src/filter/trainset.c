@@ -543,23 +543,24 @@ static int measure_curves(struct model_metadata *m, const struct slices *s,
 }
 
 /* A DSP that only the later slice has is calibrated as nobody. */
-static int calibrate(const struct model_metadata *m, const struct slices *s, struct judgement *j,
-                     struct network *final, struct error *err)
+static int calibrate(const struct model_metadata *m, const struct trained *judged,
+                     struct judgement *j, struct network *final, struct error *err)
 {
+    const struct slices *s = &judged->slices;
     uint32_t n_dsps = interner_count(s->dsps);
     struct calibration *fit = malloc(((size_t)n_dsps + 1) * sizeof(*fit));
     int status =
         fit != NULL ? judgement_calibrate(j, fit, err) : error_set(err, "training: out of memory");
     for (uint32_t d = 0; status == 0 && d < n_dsps; d++) {
         float *to = final->calibration[interner_find(m->dsps, interner_text(s->dsps, d))];
-        to[0] = (float)fit[d].slope;
-        to[1] = (float)fit[d].intercept;
+        to[0] = judged->network->calibration[d][0] = (float)fit[d].slope;
+        to[1] = judged->network->calibration[d][1] = (float)fit[d].intercept;
     }
     free(fit);
     return status;
 }
 
-/* Calibration for the final network, curves for the file: from what the judged one makes of the
+/* Calibration for both networks, curves for the file: from what the judged one makes of the
  * later slice. */
 static int measure(struct model_metadata *m, const struct trained *judged, struct network *final,
                    struct error *err)
@@ -577,7 +578,7 @@ static int measure(struct model_metadata *m, const struct trained *judged, struc
         error_set(err, "training: out of memory");
         goto done;
     }
-    if (calibrate(m, s, j, final, err) != 0 || judgement_overall(j, overall, err) != 0 ||
+    if (calibrate(m, judged, j, final, err) != 0 || judgement_overall(j, overall, err) != 0 ||
         measure_curves(m, s, j, RECALL_OF_BIDS, m->curves, err) != 0 ||
         measure_curves(m, s, j, RECALL_OF_VALUE, m->value_curves, err) != 0)
         goto done;
@@ -743,6 +744,18 @@ static int compare(struct trainset *t, const struct trainset_options *o,
     return status;
 }
 
+/* Of the judged network, once it is calibrated: the other one has seen the later slice. */
+static int ablate(const struct trainset *t, const struct trainset_options *o,
+                  const struct trained *judged, struct importance *out, struct error *err)
+{
+    const struct importance_options options = {.recall = o->recall_target,
+                                               .seed = o->train.seed,
+                                               .progress = o->ablate_progress,
+                                               .progress_ctx = o->train.progress_ctx};
+    return importance_measure(out, judged->network, t->schema, &judged->slices.validation.examples,
+                              &options, err);
+}
+
 int trainset_train(struct trainset *t, const struct trainset_options *given, const char *out_path,
                    struct trainset_report *report, struct error *err)
 {
@@ -768,6 +781,8 @@ int trainset_train(struct trainset *t, const struct trainset_options *given, con
         status = finish(t, &judged, o->refit ? &again.trained : &judged, o, &report->train,
                         out_path, err);
     }
+    if (status == 0 && o->ablate)
+        status = ablate(t, o, &judged, &report->importance, err);
     trained_dispose(&judged);
     refit_dispose(&again);
     return status;

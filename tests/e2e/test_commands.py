@@ -133,6 +133,22 @@ def test_logs_with_usual_mistakes(t):
     assert one_json(t.run("evaluate", "--capture", odd, "--model", model, "--json").stdout)["records_of_training_window"] == len(good)
 
 
+def test_what_features_contribute(t):
+    capture = t.world_capture(requests=600)
+    options = ["train", "--capture", capture, "--epochs", 1, "--hidden", "8,4", "--ablate", "--out"]
+    r = t.run(*options, t.folder / "a")
+    table = [line.split() for line in r.stdout[r.stdout.index("what each feature contributes"):].splitlines()[3:]]
+    document = one_json(t.run(*options, t.folder / "b", "--json").stdout)
+    features = [f["feature"] for f in document["importance"]]
+    losses = [f["withheld_loss"] for f in document["importance"]]
+    assert [row[0] for row in table] == features and all(len(row) == 3 for row in table), r.stdout
+    assert losses == sorted(losses, reverse=True) and all(math.isfinite(f["nll_loss"]) for f in document["importance"])
+    schema = json.loads((SOURCE / "config/features.json").read_text())["features"]
+    assert sorted(features) == sorted(f["name"] for f in schema if f["source"] != "dsp")
+    t.run(*options[:-2], "--out", t.folder / "c")
+    assert (t.folder / "a").read_bytes() == (t.folder / "b").read_bytes() == (t.folder / "c").read_bytes()
+
+
 def test_garbage_lines_are_named_and_left_out(t):
     good = t.world_capture(requests=600).read_text().splitlines()
     lines = good[:100] + ["not json"] + good[100:200] + ['{"ts":1,"request":[],"dsps":[]}', ""] + good[200:] + [good[0][:300]]
