@@ -68,6 +68,7 @@ struct trainset_options {
     double recall_target;    /* reported; and the default of `evaluate` */
     double confidence;       /* of the curves' bounds, in (0, 1); default RECALL_CONFIDENCE */
     double margin;           /* see model_metadata.h; default RECALL_MARGIN */
+    const char *warm;        /* a model file to begin from (filter/warm.h); NULL */
     bool ablate;             /* report what each feature contributes; default false */
     /* While that is measured, with train.progress_ctx; may be NULL. */
     void (*ablate_progress)(void *ctx, uint32_t features_done, uint32_t features);

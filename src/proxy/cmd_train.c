@@ -160,7 +160,7 @@ static int train(struct train_input *in, struct trainset_options *options, const
 
 int cmd_train(int argc, char **argv)
 {
-    const char *out = NULL;
+    const char *out = NULL, *warm = NULL;
     bool json = false, ablate = false;
     double validation_share = 0.2;
     struct train_options_line line;
@@ -177,6 +177,15 @@ int cmd_train(int argc, char **argv)
         "(default 0.2)",
         0.01,
         0.9,
+        false};
+    options[n++] = (struct cli_option){
+        "warm",
+        CLI_TEXT,
+        &warm,
+        "MODEL",
+        "begin from this older model: the same features, dims, hidden sizes\nand arch",
+        0,
+        0,
         false};
     options[n++] = (struct cli_option){
         "ablate",
@@ -211,6 +220,7 @@ int cmd_train(int argc, char **argv)
         struct train_input in;
         o.validation_share = validation_share;
         o.ablate = ablate;
+        o.warm = warm;
         status = train_input_read(&in, &line, "train");
         if (status == 0)
             status = train(&in, &o, out, json);
