@@ -149,6 +149,30 @@ def test_what_features_contribute(t):
     assert (t.folder / "a").read_bytes() == (t.folder / "b").read_bytes() == (t.folder / "c").read_bytes()
 
 
+def test_warm_start(t):
+    captured = records(t.world_capture(days="0:2", requests=600))
+    early, late = write(t.folder / "early.ndjson", captured[:600]), write(t.folder / "late.ndjson", captured)
+    old = t.train(early, "old")
+    before = old.read_bytes()
+    r = t.run("train", "--capture", late, "--out", t.folder / "new", "--hidden", "16,8", "--epochs", 1, "--warm", old, "--json")
+    assert one_json(r.stdout)["epochs"] == 1 and old.read_bytes() == before
+    t.run("train", "--capture", late, "--out", t.folder / "cold", "--hidden", "16,8", "--epochs", 1)
+    assert (t.folder / "new").read_bytes() != (t.folder / "cold").read_bytes()
+    t.run("evaluate", "--capture", late, "--model", t.folder / "new")
+    missing = t.folder / "missing"
+    refused(t, 1, "train", "--capture", late, "--out", t.folder / "m", "--warm", missing, words=[missing])
+    refused(t, 1, "train", "--capture", late, "--out", t.folder / "m", "--warm", late, words=["late.ndjson"])
+    refused(t, 1, "train", "--capture", late, "--out", t.folder / "m", "--warm", old, words=["hidden layers are 16,8"])
+    refused(t, 1, "train", "--capture", early, "--out", t.folder / "m", "--hidden", "16,8", "--warm", old,
+            words=["nothing is left to judge by"])
+    schema = json.loads((SOURCE / "config/features.json").read_text())
+    schema["features"][2]["dim"] = 9
+    other = write(t.folder / "schema.json", [schema])
+    refused(t, 1, "train", "--capture", late, "--out", t.folder / "m", "--schema", other, "--hidden", "16,8", "--warm", old,
+            words=["feature region: dim is 8 in the model, 9 in the schema"])
+    assert not (t.folder / "m").exists()
+
+
 def test_garbage_lines_are_named_and_left_out(t):
     good = t.world_capture(requests=600).read_text().splitlines()
     lines = good[:100] + ["not json"] + good[100:200] + ['{"ts":1,"request":[],"dsps":[]}', ""] + good[200:] + [good[0][:300]]
