@@ -89,8 +89,9 @@ static void take_fast(struct predictor *p, const struct safetensors *f, const st
     scorer_destroy(other);
 }
 
+/* keep: where to leave the network once it is folded; NULL: it is not needed. */
 static int read_network(struct predictor *p, const struct safetensors *f, const char *path,
-                        struct error *err)
+                        struct network **keep, struct error *err)
 {
     if (encoder_shape(p->encoder, interner_count(p->metadata->dsps), &p->shape) != 0)
         return error_set(err, "%s: out of memory", path);
@@ -112,7 +113,10 @@ static int read_network(struct predictor *p, const struct safetensors *f, const 
         status = error_set(err, "%s: %.700s", path, why.text);
     if (status == 0 && (status = golden_check(f, p->scorer, &p->shape, path, err)) == 0)
         take_fast(p, f, n);
-    network_destroy(n);
+    if (status == 0 && keep != NULL)
+        *keep = n;
+    else
+        network_destroy(n);
     return status;
 }
 
@@ -176,7 +180,7 @@ static int check_checksum(const struct safetensors *f, const char *path, struct 
     return 0;
 }
 
-struct predictor *predictor_load(const char *path, struct error *err)
+static struct predictor *load(const char *path, struct network **keep, struct error *err)
 {
     struct safetensors *f = safetensors_open(path, err);
     if (f == NULL)
@@ -188,7 +192,7 @@ struct predictor *predictor_load(const char *path, struct error *err)
     }
     if (check_checksum(f, path, err) != 0 ||
         (p->metadata = model_metadata_read(f, path, err)) == NULL ||
-        read_vocabularies(p, f, path, err) != 0 || read_network(p, f, path, err) != 0)
+        read_vocabularies(p, f, path, err) != 0 || read_network(p, f, path, keep, err) != 0)
         goto fail;
     p->description = model_metadata_describe(f);
     if (p->description == NULL || read_names(p) != 0) {
@@ -202,6 +206,23 @@ fail:
     safetensors_close(f);
     predictor_destroy(p);
     return NULL;
+}
+
+struct predictor *predictor_load(const char *path, struct error *err)
+{
+    return load(path, NULL, err);
+}
+
+struct predictor *predictor_load_with_network(const char *path, struct network **network,
+                                              struct error *err)
+{
+    *network = NULL;
+    struct predictor *p = load(path, network, err);
+    if (p == NULL) {
+        network_destroy(*network);
+        *network = NULL;
+    }
+    return p;
 }
 
 void predictor_destroy(struct predictor *p)

@@ -16,6 +16,10 @@ struct predictor;
 /* Refuses, with one line of why, whatever is not a sound model file: bounds, shapes, checksum, or
  * golden inputs whose scores do not come out again. */
 struct predictor *predictor_load(const char *path, struct error *err);
+/* Likewise, and hands over the network that was read, for training from it; the caller destroys
+ * it. */
+struct predictor *predictor_load_with_network(const char *path, struct network **network,
+                                              struct error *err);
 void predictor_destroy(struct predictor *p);
 
 struct predictor_info {

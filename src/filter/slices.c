@@ -180,8 +180,14 @@ static int learn_encoder(struct builder *b)
     for (uint32_t i = 0; i < b->schema->n_features; i++)
         if (b->schema->features[i].slots > 0 && build_vocabulary(b, i) != 0)
             return -1;
-    for (uint32_t i = 0; i < b->schema->n_numbers; i++)
+    const struct encoder *old = b->from->normalisation;
+    for (uint32_t i = 0; i < b->schema->n_numbers; i++) {
         measure_number(b, i);
+        if (old != NULL && old->std[i] != 1) {
+            b->out->encoder->mean[i] = old->mean[i];
+            b->out->encoder->std[i] = old->std[i];
+        }
+    }
     return 0;
 }
 

@@ -24,6 +24,8 @@ struct collected {
     const struct collected_pair *pairs;
     struct interner *const *values; /* [features] */
     const struct interner *dsps;
+    const struct encoder *normalisation; /* of an older model, to go on with, but for numbers that
+                                            did not vary then; NULL: learnt */
 };
 
 struct slice {

@@ -20,6 +20,7 @@
 #include "filter/judgement.h"
 #include "filter/model_metadata.h"
 #include "filter/slices.h"
+#include "filter/warm.h"
 #include "model/safetensors.h"
 
 enum { ARENA_KEPT_BYTES = 1 << 20 };
@@ -27,6 +28,7 @@ enum { ARENA_KEPT_BYTES = 1 << 20 };
 struct trainset {
     const struct schema *schema;
     const struct geo *geo;
+    const struct warm *warm; /* while it is trained from an older model */
     struct arena arena;
     bool borrows;             /* values and dsps are another's */
     struct interner **values; /* [features] */
@@ -395,6 +397,7 @@ static struct collected collected_of(const struct trainset *t)
         .pairs = t->pairs,
         .values = t->values,
         .dsps = t->dsps,
+        .normalisation = t->warm != NULL ? warm_encoder(t->warm) : NULL,
     };
 }
 
@@ -437,11 +440,24 @@ static int fit_conjunctions(struct trained *to, const struct train_options *trai
     return to->network->conjunctions != NULL ? 0 : -1;
 }
 
+struct start {
+    const struct warm *warm;
+    const struct slices *slices;
+};
+
+static int start_warm(void *ctx, struct network *n)
+{
+    const struct start *s = ctx;
+    return warm_init(s->warm, s->slices->encoder, s->slices->dsps, n);
+}
+
 /* To be disposed of, whether it succeeds or not. */
 static int train_on(struct trained *to, struct trainset *t, const struct trainset_options *o,
-                    const struct train_options *train, double validation_share,
+                    const struct train_options *given, double validation_share,
                     struct train_report *report, struct error *err)
 {
+    struct train_options options = *given, *train = &options;
+    struct start start = {t->warm, &to->slices};
     const struct collected from = collected_of(t);
     struct slices *s = &to->slices;
     if (slices_create(s, t->schema, &from, validation_share, err) != 0)
@@ -449,6 +465,12 @@ static int train_on(struct trained *to, struct trainset *t, const struct trainse
     if (encoder_shape(s->encoder, interner_count(s->dsps), &to->shape) != 0)
         return error_set(err, "training: out of memory");
     set_arch(&to->shape, o);
+    if (o->warm != NULL) {
+        if (warm_check_shape(t->warm, &to->shape, err) != 0)
+            return -1;
+        train->init = start_warm;
+        train->init_ctx = &start;
+    }
     if (network_shape_check(&to->shape, err) != 0 ||
         train_network(&to->shape, &s->train.examples, &s->validation.examples, train, &to->network,
                       report, err) != 0)
@@ -543,23 +565,24 @@ static int measure_curves(struct model_metadata *m, const struct slices *s,
 }
 
 /* A DSP that only the later slice has is calibrated as nobody. */
-static int calibrate(const struct model_metadata *m, const struct slices *s, struct judgement *j,
-                     struct network *final, struct error *err)
+static int calibrate(const struct model_metadata *m, const struct trained *judged,
+                     struct judgement *j, struct network *final, struct error *err)
 {
+    const struct slices *s = &judged->slices;
     uint32_t n_dsps = interner_count(s->dsps);
     struct calibration *fit = malloc(((size_t)n_dsps + 1) * sizeof(*fit));
     int status =
         fit != NULL ? judgement_calibrate(j, fit, err) : error_set(err, "training: out of memory");
     for (uint32_t d = 0; status == 0 && d < n_dsps; d++) {
         float *to = final->calibration[interner_find(m->dsps, interner_text(s->dsps, d))];
-        to[0] = (float)fit[d].slope;
-        to[1] = (float)fit[d].intercept;
+        to[0] = judged->network->calibration[d][0] = (float)fit[d].slope;
+        to[1] = judged->network->calibration[d][1] = (float)fit[d].intercept;
     }
     free(fit);
     return status;
 }
 
-/* Calibration for the final network, curves for the file: from what the judged one makes of the
+/* Calibration for both networks, curves for the file: from what the judged one makes of the
  * later slice. */
 static int measure(struct model_metadata *m, const struct trained *judged, struct network *final,
                    struct error *err)
@@ -577,7 +600,7 @@ static int measure(struct model_metadata *m, const struct trained *judged, struc
         error_set(err, "training: out of memory");
         goto done;
     }
-    if (calibrate(m, s, j, final, err) != 0 || judgement_overall(j, overall, err) != 0 ||
+    if (calibrate(m, judged, j, final, err) != 0 || judgement_overall(j, overall, err) != 0 ||
         measure_curves(m, s, j, RECALL_OF_BIDS, m->curves, err) != 0 ||
         measure_curves(m, s, j, RECALL_OF_VALUE, m->value_curves, err) != 0)
         goto done;
@@ -734,6 +757,7 @@ static int compare(struct trainset *t, const struct trainset_options *o,
     if (!o->baseline || o->arch == ARCH_LINEAR)
         return 0;
     linear.arch = ARCH_LINEAR;
+    linear.warm = NULL;
     linear.train.linear = true;
     linear.train.progress = NULL;
     int status = train_on(&baseline, t, &linear, &linear.train, o->validation_share, &ignored, err);
@@ -743,18 +767,24 @@ static int compare(struct trainset *t, const struct trainset_options *o,
     return status;
 }
 
-int trainset_train(struct trainset *t, const struct trainset_options *given, const char *out_path,
-                   struct trainset_report *report, struct error *err)
+/* Of the judged network, once it is calibrated: the other one has seen the later slice. */
+static int ablate(const struct trainset *t, const struct trainset_options *o,
+                  const struct trained *judged, struct importance *out, struct error *err)
 {
-    struct trainset_options options = *given;
-    const struct trainset_options *o = &options;
+    const struct importance_options options = {.recall = o->recall_target,
+                                               .seed = o->train.seed,
+                                               .progress = o->ablate_progress,
+                                               .progress_ctx = o->train.progress_ctx};
+    return importance_measure(out, judged->network, t->schema, &judged->slices.validation.examples,
+                              &options, err);
+}
+
+static int train_and_write(struct trainset *t, const struct trainset_options *o,
+                           const char *out_path, struct trainset_report *report, struct error *err)
+{
     struct trained judged = {0};
     struct refit again;
     int status = -1;
-    options.train.linear = o->arch == ARCH_LINEAR;
-    *report = (struct trainset_report){.withheld = NAN, .withheld_linear = NAN};
-    if (!(o->validation_share > 0 && o->validation_share < 1))
-        return error_set(err, "training: validation share must be between 0 and 1");
     if (refit_init(&again, t, o) != 0)
         return error_set(err, "training: out of memory");
     if (o->refit)
@@ -768,7 +798,64 @@ int trainset_train(struct trainset *t, const struct trainset_options *given, con
         status = finish(t, &judged, o->refit ? &again.trained : &judged, o, &report->train,
                         out_path, err);
     }
+    if (status == 0 && o->ablate)
+        status = ablate(t, o, &judged, &report->importance, err);
     trained_dispose(&judged);
     refit_dispose(&again);
     return status;
+}
+
+/* A network is judged on what it has not seen, and the older model hands down what it has seen. */
+static int check_unseen(const struct trainset *t, const struct trainset_options *o,
+                        const struct warm *warm, struct error *err)
+{
+    int64_t first = 0, last = 0, learnt_to = warm_learnt_to_ms(warm);
+    if (!trainset_span(t, &first, &last))
+        return 0; /* refused for that */
+    double span = (double)last - (double)first;
+    double since = (double)last - (double)learnt_to;
+    if (learnt_to < 0 || since > span * o->validation_share)
+        return 0;
+    if (since <= 0)
+        return error_set(err,
+                         "warm start: %s has learnt from traffic as new as the newest here: "
+                         "nothing is left to judge by; add later captures",
+                         o->warm);
+    return error_set(err,
+                     "warm start: %s has learnt from traffic of the last %g of the time covered, "
+                     "which the result would be judged by; a validation share below %.4f leaves "
+                     "that out",
+                     o->warm, o->validation_share, since / span);
+}
+
+static int train_warm(struct trainset *t, const struct trainset_options *o, const char *out_path,
+                      struct trainset_report *report, struct error *err)
+{
+    struct warm *warm = warm_open(o->warm, err);
+    const struct schema *own = t->schema;
+    struct schema *settled = NULL;
+    int status = -1;
+    if (warm != NULL && check_unseen(t, o, warm, err) == 0)
+        settled = warm_schema(warm, own, err);
+    if (settled != NULL) {
+        t->schema = settled;
+        t->warm = warm;
+        status = train_and_write(t, o, out_path, report, err);
+        t->schema = own;
+        t->warm = NULL;
+    }
+    schema_destroy(settled);
+    warm_destroy(warm);
+    return status;
+}
+
+int trainset_train(struct trainset *t, const struct trainset_options *given, const char *out_path,
+                   struct trainset_report *report, struct error *err)
+{
+    struct trainset_options o = *given;
+    o.train.linear = o.arch == ARCH_LINEAR;
+    *report = (struct trainset_report){.withheld = NAN, .withheld_linear = NAN};
+    if (!(o.validation_share > 0 && o.validation_share < 1))
+        return error_set(err, "training: validation share must be between 0 and 1");
+    return (o.warm != NULL ? train_warm : train_and_write)(t, &o, out_path, report, err);
 }

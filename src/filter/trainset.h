@@ -7,6 +7,7 @@
 #include "error.h"
 #include "filter/encoder.h"
 #include "filter/features.h"
+#include "filter/importance.h"
 #include "model/train.h"
 
 struct trainset;
@@ -67,6 +68,10 @@ struct trainset_options {
     double recall_target;    /* reported; and the default of `evaluate` */
     double confidence;       /* of the curves' bounds, in (0, 1); default RECALL_CONFIDENCE */
     double margin;           /* see model_metadata.h; default RECALL_MARGIN */
+    const char *warm;        /* a model file to begin from (filter/warm.h); NULL */
+    bool ablate;             /* report what each feature contributes; default false */
+    /* While that is measured, with train.progress_ctx; may be NULL. */
+    void (*ablate_progress)(void *ctx, uint32_t features_done, uint32_t features);
 };
 void trainset_options_default(struct trainset_options *o);
 
@@ -75,6 +80,8 @@ void trainset_options_default(struct trainset_options *o);
 struct trainset_report {
     struct train_report train;
     double withheld, withheld_linear;
+    struct importance importance; /* of the network that was judged, on the later slice; empty
+                                     without `ablate`; importance_dispose frees it */
 };
 
 /* Trains and writes out_path. -1 when there is nothing to learn from: too few records, no bids, one

@@ -157,6 +157,8 @@ static int init_network(struct trainer *t, const struct network_shape *shape, st
     float log_odds = (float)log(c.bids / (rate * c.others));
     t->network->output_bias[1] = log_odds / 2;
     t->network->output_bias[0] = -log_odds / 2;
+    if (t->o->init != NULL && t->o->init(t->o->init_ctx, t->network) != 0)
+        return error_set(err, "training: no memory for the network");
     double batch = fmin(t->o->batch, fmax(BATCH_MIN, drawn_pairs / STEPS_MIN));
     t->batch = batch < t->o->batch ? (uint32_t)batch : t->o->batch;
     return 0;

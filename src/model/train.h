@@ -42,6 +42,10 @@ struct train_options {
     /* While conjunctions are fitted, likewise. */
     void (*conjunction_progress)(void *ctx, uint32_t dsps_done, uint32_t dsps);
     void *progress_ctx;
+    /* Sets the parameters to begin from, over the random ones; n's negative_rate is the one that is
+     * trained with. May be NULL; -1: no memory. */
+    int (*init)(void *ctx, struct network *n);
+    void *init_ctx;
     bool linear; /* nothing but the wide tables moves, and the hidden layers stay silent */
     /* After each epoch, with its parameters; may be NULL. */
     void (*epoch_done)(void *ctx, uint32_t epoch, const struct network *n);

@@ -26,6 +26,13 @@ static void show_conjunctions(void *ctx, uint32_t done, uint32_t dsps)
         progress_show(progress, "conjunctions: %u of %u DSPs", done, dsps);
 }
 
+static void show_ablation(void *ctx, uint32_t done, uint32_t features)
+{
+    struct progress *progress = ctx;
+    if (progress_due(progress))
+        progress_show(progress, "what features contribute: %u of %u", done, features);
+}
+
 /* What the curves of the model that was just written allow at the target. */
 struct outlook {
     uint32_t dsps, unproven; /* of them: those that are sent every call */
@@ -54,6 +61,19 @@ static int look_ahead(const char *path, double recall, struct outlook *out, stru
     out->margin_costs = calls > 0 ? (bare - withheld) / calls : 0;
     predictor_destroy(p);
     return 0;
+}
+
+static void print_importance(const struct importance *all, double recall)
+{
+    if (all->n_features == 0)
+        return;
+    printf("what each feature contributes: its values shuffled among %u requests of the last part "
+           "of the time (nll %.4f,\n%.1f%% withheld at exactly recall %g):\n%-24s %10s %14s\n",
+           all->n_requests, all->nll, 100 * all->withheld, recall, "feature", "nll loss",
+           "withheld loss");
+    for (uint32_t i = 0; i < all->n_features; i++)
+        printf("%-24s %10.5f %13.2f%%\n", all->features[i].name, all->features[i].nll_loss,
+               100 * all->features[i].withheld_loss);
 }
 
 static void print_report(const char *out, const struct train_input *n,
@@ -86,6 +106,32 @@ static void print_report(const char *out, const struct train_input *n,
                hours);
 }
 
+static void print_json(const char *out, const struct train_input *in,
+                       const struct trainset_report *report, const struct outlook *outlook,
+                       const struct trainset_options *options)
+{
+    const struct train_report *train = &report->train;
+    const struct importance *importance = &report->importance;
+    char linear[32] = "null";
+    if (isfinite(report->withheld_linear))
+        snprintf(linear, sizeof(linear), "%.6f", report->withheld_linear);
+    printf("{\"model\":\"%s\",\"requests\":%" PRIu64 ",\"calls\":%" PRIu64 ",\"bids\":%" PRIu64
+           ",\"epochs\":%u,\"best_epoch\":%u,\"validation_nll\":%.6f,\"validation_auc\":%.6f,"
+           "\"seconds\":%.3f,"
+           "\"examples_per_second\":%.0f,\"recall_target\":%g,\"confidence\":%g,\"margin\":%g,"
+           "\"withheld\":%.6f,\"margin_costs\":%.6f,\"dsps\":%u,\"dsps_unproven\":%u,"
+           "\"withheld_at_recall\":%.6f,\"withheld_at_recall_linear\":%s",
+           out, in->records - in->repeated, in->pairs, in->bids, train->epochs, train->best_epoch,
+           train->validation_nll, train->validation_auc, train->seconds, train->examples_per_second,
+           options->recall_target, options->confidence, options->margin, outlook->withheld,
+           outlook->margin_costs, outlook->dsps, outlook->unproven, report->withheld, linear);
+    for (uint32_t i = 0; i < importance->n_features; i++)
+        printf("%s{\"feature\":\"%s\",\"nll_loss\":%.6f,\"withheld_loss\":%.6f}",
+               i == 0 ? ",\"importance\":[" : ",", importance->features[i].name,
+               importance->features[i].nll_loss, importance->features[i].withheld_loss);
+    puts(importance->n_features > 0 ? "]}" : "}");
+}
+
 static int train(struct train_input *in, struct trainset_options *options, const char *out,
                  bool json)
 {
@@ -97,37 +143,28 @@ static int train(struct train_input *in, struct trainset_options *options, const
     options->train.progress = show_training;
     options->train.conjunction_progress = show_conjunctions;
     options->train.progress_ctx = &progress;
+    options->ablate_progress = show_ablation;
     int failed = trainset_train(in->set, options, out, &report, &err);
     progress_end(&progress);
-    if (failed || look_ahead(out, options->recall_target, &outlook, &err) != 0)
-        return cli_fail("train", "%s", err.text);
-    char linear[32] = "null";
-    if (isfinite(report.withheld_linear))
-        snprintf(linear, sizeof(linear), "%.6f", report.withheld_linear);
-    if (json)
-        printf("{\"model\":\"%s\",\"requests\":%" PRIu64 ",\"calls\":%" PRIu64 ",\"bids\":%" PRIu64
-               ",\"epochs\":%u,\"best_epoch\":%u,\"validation_nll\":%.6f,\"validation_auc\":%.6f,"
-               "\"seconds\":%.3f,"
-               "\"examples_per_second\":%.0f,\"recall_target\":%g,\"confidence\":%g,\"margin\":%g,"
-               "\"withheld\":%.6f,\"margin_costs\":%.6f,\"dsps\":%u,\"dsps_unproven\":%u,"
-               "\"withheld_at_recall\":%.6f,\"withheld_at_recall_linear\":%s}\n",
-               out, in->records - in->repeated, in->pairs, in->bids, report.train.epochs,
-               report.train.best_epoch, report.train.validation_nll, report.train.validation_auc,
-               report.train.seconds, report.train.examples_per_second, options->recall_target,
-               options->confidence, options->margin, outlook.withheld, outlook.margin_costs,
-               outlook.dsps, outlook.unproven, report.withheld, linear);
-    else
+    if (!failed)
+        failed = look_ahead(out, options->recall_target, &outlook, &err);
+    if (!failed && json)
+        print_json(out, in, &report, &outlook, options);
+    else if (!failed)
         print_report(out, in, &report, &outlook, options->recall_target);
-    return 0;
+    if (!failed && !json)
+        print_importance(&report.importance, options->recall_target);
+    importance_dispose(&report.importance);
+    return failed ? cli_fail("train", "%s", err.text) : 0;
 }
 
 int cmd_train(int argc, char **argv)
 {
-    const char *out = NULL;
-    bool json = false;
+    const char *out = NULL, *warm = NULL;
+    bool json = false, ablate = false;
     double validation_share = 0.2;
     struct train_options_line line;
-    struct cli_option options[TRAIN_OPTIONS_MAX + 3];
+    struct cli_option options[TRAIN_OPTIONS_MAX + 5];
     size_t n = train_options_rows(&line, options);
     options[n++] =
         (struct cli_option){"out", CLI_TEXT, &out, "MODEL", "the model file to write", 0, 0, true};
@@ -140,6 +177,25 @@ int cmd_train(int argc, char **argv)
         "(default 0.2)",
         0.01,
         0.9,
+        false};
+    options[n++] = (struct cli_option){
+        "warm",
+        CLI_TEXT,
+        &warm,
+        "MODEL",
+        "begin from this older model: the same features, dims, hidden sizes\nand arch",
+        0,
+        0,
+        false};
+    options[n++] = (struct cli_option){
+        "ablate",
+        CLI_FLAG,
+        &ablate,
+        NULL,
+        "report what each feature contributes: what is lost when its values\nare shuffled among "
+        "the requests",
+        0,
+        0,
         false};
     options[n++] = (struct cli_option){"json", CLI_FLAG, &json, NULL, "report as one JSON document",
                                        0,      0,        false};
@@ -163,6 +219,8 @@ int cmd_train(int argc, char **argv)
     if (status == CLI_RUN) {
         struct train_input in;
         o.validation_share = validation_share;
+        o.ablate = ablate;
+        o.warm = warm;
         status = train_input_read(&in, &line, "train");
         if (status == 0)
             status = train(&in, &o, out, json);

@@ -133,6 +133,46 @@ def test_logs_with_usual_mistakes(t):
     assert one_json(t.run("evaluate", "--capture", odd, "--model", model, "--json").stdout)["records_of_training_window"] == len(good)
 
 
+def test_what_features_contribute(t):
+    capture = t.world_capture(requests=600)
+    options = ["train", "--capture", capture, "--epochs", 1, "--hidden", "8,4", "--ablate", "--out"]
+    r = t.run(*options, t.folder / "a")
+    table = [line.split() for line in r.stdout[r.stdout.index("what each feature contributes"):].splitlines()[3:]]
+    document = one_json(t.run(*options, t.folder / "b", "--json").stdout)
+    features = [f["feature"] for f in document["importance"]]
+    losses = [f["withheld_loss"] for f in document["importance"]]
+    assert [row[0] for row in table] == features and all(len(row) == 3 for row in table), r.stdout
+    assert losses == sorted(losses, reverse=True) and all(math.isfinite(f["nll_loss"]) for f in document["importance"])
+    schema = json.loads((SOURCE / "config/features.json").read_text())["features"]
+    assert sorted(features) == sorted(f["name"] for f in schema if f["source"] != "dsp")
+    t.run(*options[:-2], "--out", t.folder / "c")
+    assert (t.folder / "a").read_bytes() == (t.folder / "b").read_bytes() == (t.folder / "c").read_bytes()
+
+
+def test_warm_start(t):
+    captured = records(t.world_capture(days="0:2", requests=600))
+    early, late = write(t.folder / "early.ndjson", captured[:600]), write(t.folder / "late.ndjson", captured)
+    old = t.train(early, "old")
+    before = old.read_bytes()
+    r = t.run("train", "--capture", late, "--out", t.folder / "new", "--hidden", "16,8", "--epochs", 1, "--warm", old, "--json")
+    assert one_json(r.stdout)["epochs"] == 1 and old.read_bytes() == before
+    t.run("train", "--capture", late, "--out", t.folder / "cold", "--hidden", "16,8", "--epochs", 1)
+    assert (t.folder / "new").read_bytes() != (t.folder / "cold").read_bytes()
+    t.run("evaluate", "--capture", late, "--model", t.folder / "new")
+    missing = t.folder / "missing"
+    refused(t, 1, "train", "--capture", late, "--out", t.folder / "m", "--warm", missing, words=[missing])
+    refused(t, 1, "train", "--capture", late, "--out", t.folder / "m", "--warm", late, words=["late.ndjson"])
+    refused(t, 1, "train", "--capture", late, "--out", t.folder / "m", "--warm", old, words=["hidden layers are 16,8"])
+    refused(t, 1, "train", "--capture", early, "--out", t.folder / "m", "--hidden", "16,8", "--warm", old,
+            words=["nothing is left to judge by"])
+    schema = json.loads((SOURCE / "config/features.json").read_text())
+    schema["features"][2]["dim"] = 9
+    other = write(t.folder / "schema.json", [schema])
+    refused(t, 1, "train", "--capture", late, "--out", t.folder / "m", "--schema", other, "--hidden", "16,8", "--warm", old,
+            words=["feature region: dim is 8 in the model, 9 in the schema"])
+    assert not (t.folder / "m").exists()
+
+
 def test_garbage_lines_are_named_and_left_out(t):
     good = t.world_capture(requests=600).read_text().splitlines()
     lines = good[:100] + ["not json"] + good[100:200] + ['{"ts":1,"request":[],"dsps":[]}', ""] + good[200:] + [good[0][:300]]

@@ -338,7 +338,7 @@ static void test_slices_encode_as_serving(void **state)
         pairs[i] = (struct collected_pair){1, (uint16_t)(i % 2), i % 3 == 0, (float)i};
     }
     first_pair[ROWS] = ROWS;
-    struct collected from = {ROWS, ts, texts, numbers, first_pair, pairs, values, dsps};
+    struct collected from = {ROWS, ts, texts, numbers, first_pair, pairs, values, dsps, NULL};
     struct slices out;
     assert_int_equal(slices_create(&out, s, &from, 0.2, &err), 0);
     assert_int_equal(out.train.examples.n_requests, 9);
