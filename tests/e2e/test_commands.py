@@ -376,7 +376,7 @@ def test_a_header_with_a_lie_in_it_is_refused(t):
         else:
             altered = list(altered_tensors(name, head))
         if name.startswith(("embedding.", "conjunction.", "vocabulary.")):
-            altered = rng.sample(altered, 4)  # there are many of a kind
+            altered = rng.sample(altered, 2)  # there are many of a kind
         for what, other in altered:
             is_refused(f"{name}: {what}", json.dumps(other))
     whole = json.dumps(head)
