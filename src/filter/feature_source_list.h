@@ -106,6 +106,8 @@
     ROW(NUMBER, "request.tmax", source_request_tmax, "log(1 + tmax in ms)") \
     ROW(TEXTS, "request.cur", source_request_cur, "allowed currencies") \
     ROW(TEXTS, "request.wseat", source_request_wseat, "seats that may bid") \
+    ROW(TEXTS, "request.blocked", source_request_blocked, \
+        "top categories that the request blocks: IAB25") \
     ROW(NUMBER, "request.bcat", source_request_bcat, "log(1 + number of blocked categories)") \
     ROW(NUMBER, "request.badv", source_request_badv, "log(1 + number of blocked advertisers)") \
     ROW(TEXT, "schain.length", source_schain_length, "nodes of the supply chain") \

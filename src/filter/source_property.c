@@ -47,9 +47,9 @@ uint32_t source_property_cat(struct source_input *in, struct bytes *out, uint32_
     return text_add_list(out, max, &in->r->property.cat);
 }
 
-uint32_t source_property_cat_top(struct source_input *in, struct bytes *out, uint32_t max)
+/* Without what follows the dash: IAB25-3 is of IAB25. */
+static uint32_t top_categories(const struct bytes_list *cat, struct bytes *out, uint32_t max)
 {
-    const struct bytes_list *cat = &in->r->property.cat;
     uint32_t n = 0;
     for (uint32_t i = 0; i < cat->n && n < max; i++) {
         struct bytes c = text_bounded(cat->items[i]);
@@ -59,6 +59,16 @@ uint32_t source_property_cat_top(struct source_input *in, struct bytes *out, uin
         text_add(out, &n, max, c);
     }
     return n;
+}
+
+uint32_t source_property_cat_top(struct source_input *in, struct bytes *out, uint32_t max)
+{
+    return top_categories(&in->r->property.cat, out, max);
+}
+
+uint32_t source_request_blocked(struct source_input *in, struct bytes *out, uint32_t max)
+{
+    return top_categories(&in->r->bcat, out, max);
 }
 
 uint32_t source_property_sectioncat(struct source_input *in, struct bytes *out, uint32_t max)

@@ -359,7 +359,7 @@ void trainset_options_default(struct trainset_options *o)
     train_options_default(&o->train);
     o->arch = ARCH_FULL;
     o->baseline = true;
-    o->hidden1 = 128;
+    o->hidden1 = 256;
     o->hidden2 = 64;
     o->validation_share = 0.2;
     o->recall_target = 0.97;

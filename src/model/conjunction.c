@@ -17,7 +17,7 @@
 #include "prng.h"
 
 enum {
-    UNITS = 16, /* of one member */
+    UNITS = 32, /* of one member */
     BIDS_MIN = 20,
     CALLS_PER_BID = 10,    /* of those without one, in the sample */
     CALLS_MIN = 20000,     /* likewise, however few the bids */

@@ -92,45 +92,58 @@ size_t conjunction_rows_bytes(const struct conjunction_rows *r)
     return r->bytes;
 }
 
-size_t conjunction_rows_scratch(const struct conjunction_rows *r)
-{
-    return 2 * r->stride;
-}
-
 static const float *row_of(const struct conjunction_rows *r, const struct rows_feature *f,
                            uint32_t slot)
 {
     return f->rows + (size_t)(slot < f->values ? slot : VALUE_UNKNOWN) * r->stride;
 }
 
+/* The mean of a feature's rows: one of the table, or put together at `mean`. */
+static const float *mean_row(const struct conjunction_rows *r, const struct rows_feature *f,
+                             const uint32_t *slots, float *mean)
+{
+    uint32_t n = 0, last = 0;
+    for (uint32_t k = 0; k < f->slots; k++)
+        if (slots[k] != SLOT_EMPTY) {
+            last = slots[k];
+            n++;
+        }
+    if (n <= 1)
+        return row_of(r, f, last);
+    memset(mean, 0, r->stride * sizeof(float));
+    for (uint32_t k = 0; k < f->slots; k++)
+        if (slots[k] != SLOT_EMPTY)
+            r->kernel->add_scaled(mean, row_of(r, f, slots[k]), 1.0f / (float)n, r->stride);
+    return mean;
+}
+
+/* Rows wait until there are some of them; means need a place each until then. */
+enum { ROWS_AT_ONCE = 16 };
+
+size_t conjunction_rows_scratch(const struct conjunction_rows *r)
+{
+    return (1 + ROWS_AT_ONCE) * r->stride;
+}
+
 void conjunction_rows_begin(const struct conjunction_rows *r, float *scratch, const uint32_t *slots)
 {
-    float *mean = scratch + r->stride;
+    const float *rows[ROWS_AT_ONCE];
     const uint32_t *ahead = slots;
+    size_t n = 0;
     for (uint32_t f = 0; f < r->n_features; ahead += r->features[f++].slots)
         if (r->features[f].rows != NULL)
             table_prefetch(row_of(r, &r->features[f], *ahead), r->stride * sizeof(float));
     memcpy(scratch, r->rate, r->stride * sizeof(float));
     for (uint32_t f = 0; f < r->n_features; slots += r->features[f++].slots) {
-        const struct rows_feature *x = &r->features[f];
-        if (x->rows == NULL)
+        if (r->features[f].rows == NULL)
             continue;
-        uint32_t n = 0, last = 0;
-        for (uint32_t k = 0; k < x->slots; k++)
-            if (slots[k] != SLOT_EMPTY) {
-                last = slots[k];
-                n++;
-            }
-        if (n <= 1) {
-            r->kernel->multiply(scratch, row_of(r, x, last), r->stride);
-            continue;
+        rows[n] = mean_row(r, &r->features[f], slots, scratch + (1 + n) * r->stride);
+        if (++n == ROWS_AT_ONCE) {
+            r->kernel->multiply_rows(scratch, rows, n, r->stride);
+            n = 0;
         }
-        memset(mean, 0, r->stride * sizeof(float));
-        for (uint32_t k = 0; k < x->slots; k++)
-            if (slots[k] != SLOT_EMPTY)
-                r->kernel->add_scaled(mean, row_of(r, x, slots[k]), 1.0f / (float)n, r->stride);
-        r->kernel->multiply(scratch, mean, r->stride);
     }
+    r->kernel->multiply_rows(scratch, rows, n, r->stride);
 }
 
 float conjunction_rows_join(const struct conjunction_rows *r, const float *scratch, uint32_t dsp,

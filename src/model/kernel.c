@@ -39,12 +39,13 @@ static void c_add_product(float *restrict y, const float *a, const float *b, siz
         y[i] += a[i] * b[i];
 }
 
-static void c_multiply(float *restrict y, const float *restrict x, size_t n)
+static void c_multiply_rows(float *restrict y, const float *const *rows, size_t n_rows, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        float product = y[i] * x[i];
-        y[i] = product > KERNEL_PRODUCT_MIN ? product : KERNEL_PRODUCT_MIN;
-    }
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t i = 0; i < n; i++) {
+            float product = y[i] * rows[r][i];
+            y[i] = product > KERNEL_PRODUCT_MIN ? product : KERNEL_PRODUCT_MIN;
+        }
 }
 
 static void c_gate(float *y, const float *gate, const float *x, float scale, size_t n)
@@ -141,7 +142,7 @@ const struct kernel kernel_c = {
     .relu_sum = c_relu_sum,
     .relu_gated = c_relu_gated,
     .add_product = c_add_product,
-    .multiply = c_multiply,
+    .multiply_rows = c_multiply_rows,
     .gate = c_gate,
     .drop = c_drop,
     .adam = c_adam,
@@ -205,7 +206,8 @@ static void run_vectors(const struct kernel *k, struct check *x)
     k->relu_sum(x->a, x->a, x->b, CHECK_FLOATS);
     k->add_product(x->c, x->a, x->b, CHECK_FLOATS);
     k->relu_gated(x->d, x->c, x->b, x->d, CHECK_FLOATS);
-    k->multiply(x->b, x->c, CHECK_FLOATS);
+    const float *rows[] = {x->c, x->a, x->c};
+    k->multiply_rows(x->b, rows, 3, CHECK_FLOATS);
 }
 
 static bool vectors_agree(const struct kernel *k)

@@ -46,8 +46,8 @@ struct kernel {
     void (*relu_gated)(float *y, const float *a, const float *gate, const float *b, size_t n);
     /* y += a * b */
     void (*add_product)(float *restrict y, const float *a, const float *b, size_t n);
-    /* y = max(y * x, KERNEL_PRODUCT_MIN) */
-    void (*multiply)(float *restrict y, const float *restrict x, size_t n);
+    /* For each of n_rows rows x: y = max(y * x, KERNEL_PRODUCT_MIN) */
+    void (*multiply_rows)(float *restrict y, const float *const *rows, size_t n_rows, size_t n);
     /* y = gate > 0 ? scale * x : 0 */
     void (*gate)(float *y, const float *gate, const float *x, float scale, size_t n);
     /* y = noise >= below ? gain * y : 0 */

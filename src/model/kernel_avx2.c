@@ -57,18 +57,37 @@ static void avx2_add_product(float *restrict y, const float *a, const float *b, 
         y[i] += a[i] * b[i];
 }
 
-static void avx2_multiply(float *restrict y, const float *restrict x, size_t n)
+/* The products of eight vectors stay in registers while the rows pass by. */
+static void avx2_multiply_rows(float *restrict y, const float *const *rows, size_t n_rows, size_t n)
 {
-    __m256 least = _mm256_set1_ps(KERNEL_PRODUCT_MIN);
+    enum { BLOCK = 8 };
+    const __m256 least = _mm256_set1_ps(KERNEL_PRODUCT_MIN);
     size_t i = 0;
+    for (; i + BLOCK * LANES <= n; i += BLOCK * LANES) {
+        __m256 product[BLOCK];
+#pragma GCC unroll 8
+        for (int b = 0; b < BLOCK; b++)
+            product[b] = _mm256_loadu_ps(y + i + b * LANES);
+        for (size_t r = 0; r < n_rows; r++)
+#pragma GCC unroll 8
+            for (int b = 0; b < BLOCK; b++)
+                product[b] = _mm256_max_ps(
+                    _mm256_mul_ps(product[b], _mm256_loadu_ps(rows[r] + i + b * LANES)), least);
+#pragma GCC unroll 8
+        for (int b = 0; b < BLOCK; b++)
+            _mm256_storeu_ps(y + i + b * LANES, product[b]);
+    }
     for (; i + LANES <= n; i += LANES) {
-        __m256 product = _mm256_mul_ps(_mm256_loadu_ps(y + i), _mm256_loadu_ps(x + i));
-        _mm256_storeu_ps(y + i, _mm256_max_ps(product, least));
+        __m256 product = _mm256_loadu_ps(y + i);
+        for (size_t r = 0; r < n_rows; r++)
+            product = _mm256_max_ps(_mm256_mul_ps(product, _mm256_loadu_ps(rows[r] + i)), least);
+        _mm256_storeu_ps(y + i, product);
     }
-    for (; i < n; i++) {
-        float product = y[i] * x[i];
-        y[i] = product > KERNEL_PRODUCT_MIN ? product : KERNEL_PRODUCT_MIN;
-    }
+    for (; i < n; i++)
+        for (size_t r = 0; r < n_rows; r++) {
+            float product = y[i] * rows[r][i];
+            y[i] = product > KERNEL_PRODUCT_MIN ? product : KERNEL_PRODUCT_MIN;
+        }
 }
 
 static void avx2_gate(float *y, const float *gate, const float *x, float scale, size_t n)
@@ -200,7 +219,7 @@ const struct kernel kernel_avx2 = {
     .relu_sum = avx2_relu_sum,
     .relu_gated = avx2_relu_gated,
     .add_product = avx2_add_product,
-    .multiply = avx2_multiply,
+    .multiply_rows = avx2_multiply_rows,
     .gate = avx2_gate,
     .drop = avx2_drop,
     .adam = avx2_adam,

@@ -65,14 +65,34 @@ static void avx512_add_product(float *restrict y, const float *a, const float *b
     }
 }
 
-static void avx512_multiply(float *restrict y, const float *restrict x, size_t n)
+/* The products of four vectors stay in registers while the rows pass by. */
+static void avx512_multiply_rows(float *restrict y, const float *const *rows, size_t n_rows,
+                                 size_t n)
 {
-    __m512 least = _mm512_set1_ps(KERNEL_PRODUCT_MIN);
-    for (size_t i = 0; i < n; i += LANES) {
+    enum { BLOCK = 4 };
+    const __m512 least = _mm512_set1_ps(KERNEL_PRODUCT_MIN);
+    size_t i = 0;
+    for (; i + BLOCK * LANES <= n; i += BLOCK * LANES) {
+        __m512 product[BLOCK];
+#pragma GCC unroll 4
+        for (int b = 0; b < BLOCK; b++)
+            product[b] = _mm512_loadu_ps(y + i + b * LANES);
+        for (size_t r = 0; r < n_rows; r++)
+#pragma GCC unroll 4
+            for (int b = 0; b < BLOCK; b++)
+                product[b] = _mm512_max_ps(
+                    _mm512_mul_ps(product[b], _mm512_loadu_ps(rows[r] + i + b * LANES)), least);
+#pragma GCC unroll 4
+        for (int b = 0; b < BLOCK; b++)
+            _mm512_storeu_ps(y + i + b * LANES, product[b]);
+    }
+    for (; i < n; i += LANES) {
         __mmask16 mask = lanes_mask(n - i);
-        __m512 product =
-            _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, y + i), _mm512_maskz_loadu_ps(mask, x + i));
-        _mm512_mask_storeu_ps(y + i, mask, _mm512_max_ps(product, least));
+        __m512 product = _mm512_maskz_loadu_ps(mask, y + i);
+        for (size_t r = 0; r < n_rows; r++)
+            product = _mm512_max_ps(
+                _mm512_mul_ps(product, _mm512_maskz_loadu_ps(mask, rows[r] + i)), least);
+        _mm512_mask_storeu_ps(y + i, mask, product);
     }
 }
 
@@ -192,7 +212,7 @@ const struct kernel kernel_avx512 = {
     .relu_sum = avx512_relu_sum,
     .relu_gated = avx512_relu_gated,
     .add_product = avx512_add_product,
-    .multiply = avx512_multiply,
+    .multiply_rows = avx512_multiply_rows,
     .gate = avx512_gate,
     .drop = avx512_drop,
     .adam = avx512_adam,

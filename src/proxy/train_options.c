@@ -18,7 +18,7 @@ size_t train_options_rows(struct train_options_line *line, struct cli_option *ro
 {
     struct trainset_options o;
     trainset_options_default(&o);
-    *line = (struct train_options_line){.hidden = "128,64",
+    *line = (struct train_options_line){.hidden = "256,64",
                                         .arch = "full",
                                         .recall = o.recall_target,
                                         .confidence = o.confidence,
@@ -39,7 +39,7 @@ size_t train_options_rows(struct train_options_line *line, struct cli_option *ro
         {"confidence", CLI_NUMBER, &line->confidence, "C", CONFIDENCE_HELP, 0.5, 0.999, false},
         {"margin", CLI_NUMBER, &line->margin, "M", MARGIN_HELP, 0, 0.5, false},
         {"hidden", CLI_TEXT, &line->hidden, "H1,H2",
-         "sizes of the hidden layers (default 128,64; published: 1000,500)", 0, 0, false},
+         "sizes of the hidden layers (default 256,64; published: 1000,500)", 0, 0, false},
         {"arch", CLI_TEXT, &line->arch, "full|mlp|linear",
          "full (default): a gated network and conjunctions; mlp: the published\nnetwork; linear: a "
          "logistic regression a DSP",

@@ -22,8 +22,8 @@ import numpy
 import xgboost
 
 DEFAULTS = {
-    "eta": 0.12, "max_depth": 6, "min_child_weight": 4.0, "lambda": 2.0, "colsample_bytree": 0.5, "subsample": 0.8,
-    "max_bin": 64, "rounds": 500, "patience": 15,  # of early stopping
+    "eta": 0.05, "max_depth": 6, "min_child_weight": 1.0, "lambda": 1.0, "colsample_bytree": 0.5, "subsample": 0.8,
+    "max_bin": 64, "rounds": 800, "patience": 15,  # of early stopping
     "smoothing": 20.0,       # requests' worth of the DSP's own rate in every value's rate
     "pair_features": 6,      # so many of the most telling features are crossed with each other
     "native": 0,             # single-valued features as XGBoost's own categories besides
