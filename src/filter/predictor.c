@@ -165,21 +165,6 @@ static void set_info(struct predictor *p, uint64_t checksum)
     };
 }
 
-static int check_checksum(const struct safetensors *f, const char *path, struct error *err)
-{
-    struct bytes written = safetensors_metadata(f, "checksum");
-    if (written.base == NULL)
-        return 0;
-    char expected[17];
-    snprintf(expected, sizeof(expected), "%016" PRIx64, safetensors_checksum(f));
-    if (!bytes_is(written, expected))
-        return error_set(err,
-                         "%s: its checksum does not match: the file is damaged, or was changed "
-                         "and still has the old one",
-                         path);
-    return 0;
-}
-
 static struct predictor *load(const char *path, struct network **keep, struct error *err)
 {
     struct safetensors *f = safetensors_open(path, err);
@@ -190,7 +175,7 @@ static struct predictor *load(const char *path, struct network **keep, struct er
         error_set(err, "%s: out of memory", path);
         goto fail;
     }
-    if (check_checksum(f, path, err) != 0 ||
+    if (safetensors_check(f, path, err) != 0 ||
         (p->metadata = model_metadata_read(f, path, err)) == NULL ||
         read_vocabularies(p, f, path, err) != 0 || read_network(p, f, path, keep, err) != 0)
         goto fail;

@@ -157,6 +157,53 @@ uint64_t safetensors_checksum(const struct safetensors *f)
     return data_checksum(f->map, f->map_bytes, f->data_start);
 }
 
+/* What the header says of one tensor, where its data lies included. */
+static uint64_t entry_hash(const struct tensor *t, uint64_t begin)
+{
+    uint64_t words[8] = {t->dtype, t->rank, begin, t->bytes};
+    memcpy(&words[4], t->shape, t->rank * sizeof(t->shape[0]));
+    return hash_bytes((struct bytes){(const char *)words, sizeof(words)},
+                      hash_bytes(bytes_of(t->name), 0));
+}
+
+/* A sum, for empty tensors have no order of their own. */
+static uint64_t table_checksum(const struct safetensors *f)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < f->header.n_tensors; i++)
+        sum += entry_hash(&f->tensors[i], f->header.tensors[i].begin);
+    return sum;
+}
+
+static void print_digits(char to[CHECKSUM_DIGITS + 1], uint64_t checksum)
+{
+    snprintf(to, CHECKSUM_DIGITS + 1, "%016llx", (unsigned long long)checksum);
+}
+
+int safetensors_check(const struct safetensors *f, const char *path, struct error *err)
+{
+    static const char why[] = "the file is damaged, or was changed and still has the old one";
+    struct bytes written = safetensors_metadata(f, "checksum");
+    char table[CHECKSUM_DIGITS + 1], data[CHECKSUM_DIGITS + 1];
+    if (written.base == NULL)
+        return 0;
+    struct bytes of_table = {NULL, 0}, of_data = written;
+    if (written.len > CHECKSUM_DIGITS) {
+        of_data.len = CHECKSUM_DIGITS;
+        of_table = (struct bytes){written.base + CHECKSUM_DIGITS, written.len - CHECKSUM_DIGITS};
+    }
+    print_digits(table, table_checksum(f));
+    if (of_table.len > 0 && !bytes_is(of_table, table))
+        return error_set(err,
+                         "%s: the tensors' names, dtypes, shapes or offsets do not match its "
+                         "checksum: %s",
+                         path, why);
+    print_digits(data, safetensors_checksum(f));
+    if (!bytes_is(of_data, data))
+        return error_set(err, "%s: the tensors' data does not match its checksum: %s", path, why);
+    return 0;
+}
+
 /* ---- writing ---- */
 
 struct text {
@@ -255,7 +302,8 @@ static int in_library_order(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-/* The length, the JSON and its padding; *checksum_at is where the checksum's digits go. */
+/* The length, the JSON and its padding; *checksum_at is where the digits of the data's checksum go,
+ * before those of the table's. */
 static void build_head(struct text *t, const struct tensor *const *tensors, size_t n,
                        const struct safetensors_entry *metadata, size_t n_metadata,
                        size_t *checksum_at)
@@ -264,7 +312,7 @@ static void build_head(struct text *t, const struct tensor *const *tensors, size
     text_add(t, "\0\0\0\0\0\0\0\0", LENGTH_BYTES);
     text_add(t, start, strlen(start));
     *checksum_at = t->len;
-    text_add(t, "0000000000000000\"", CHECKSUM_DIGITS + 1);
+    text_add(t, "00000000000000000000000000000000\"", 2 * CHECKSUM_DIGITS + 1);
     for (size_t i = 0; i < n_metadata; i++) {
         text_add(t, ",", 1);
         text_add_string(t, bytes_of(metadata[i].key));
@@ -272,14 +320,21 @@ static void build_head(struct text *t, const struct tensor *const *tensors, size
         text_add_string(t, metadata[i].value);
     }
     text_add(t, "}", 1);
-    uint64_t offset = 0;
-    for (size_t i = 0; i < n; i++)
+    uint64_t offset = 0, table = 0;
+    for (size_t i = 0; i < n; i++) {
+        table += entry_hash(tensors[i], offset);
         add_tensor(t, tensors[i], &offset);
+    }
     text_add(t, "}", 1);
     while (t->len % HEADER_ALIGNMENT != 0 && !t->no_memory)
         text_add(t, " ", 1);
-    for (int i = 0; i < LENGTH_BYTES && !t->no_memory; i++)
+    if (t->no_memory)
+        return;
+    for (int i = 0; i < LENGTH_BYTES; i++)
         t->base[i] = (char)((t->len - LENGTH_BYTES) >> (8 * i));
+    char digits[CHECKSUM_DIGITS + 1];
+    print_digits(digits, table);
+    memcpy(t->base + *checksum_at + CHECKSUM_DIGITS, digits, CHECKSUM_DIGITS);
 }
 
 static int write_all(int fd, const void *data, size_t bytes)
@@ -310,7 +365,7 @@ static int write_checksum(int fd, size_t data_start, size_t checksum_at)
         return -1;
     uint64_t checksum = data_checksum(map, bytes, data_start);
     munmap(map, bytes);
-    snprintf(digits, sizeof(digits), "%016llx", (unsigned long long)checksum);
+    print_digits(digits, checksum);
     return pwrite(fd, digits, CHECKSUM_DIGITS, (off_t)checksum_at) == CHECKSUM_DIGITS ? 0 : -1;
 }
 

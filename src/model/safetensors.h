@@ -32,15 +32,18 @@ const struct tensor *safetensors_find(const struct safetensors *f,
                                       const char *name); /* NULL if absent */
 /* A value of __metadata__, unescaped; {NULL, 0} if absent. Lives as long as f. */
 struct bytes safetensors_metadata(const struct safetensors *f, const char *key);
-/* hash_bytes over all tensor data in file order: what metadata "checksum" must repeat. */
+/* hash_bytes over all tensor data in file order. */
 uint64_t safetensors_checksum(const struct safetensors *f);
+/* Metadata "checksum", when it is there, must repeat it in 16 hex digits; 16 more, when they are
+ * there, what the header says of the tensors. -1: it does not. */
+int safetensors_check(const struct safetensors *f, const char *path, struct error *err);
 
 struct safetensors_entry {
     const char *key;
     struct bytes value;
 };
 
-/* Writes path.tmp, syncs, renames: a reader never sees half a file. The key "checksum" is added (16
+/* Writes path.tmp, syncs, renames: a reader never sees half a file. The key "checksum" is added (32
  * hex digits). */
 int safetensors_write(const char *path, const struct tensor *tensors, size_t n,
                       const struct safetensors_entry *metadata, size_t n_metadata,

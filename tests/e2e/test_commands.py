@@ -358,6 +358,86 @@ def test_broken_models_are_refused(t):
     refused(t, 1, "check", "--config", proxy.path, words=["model", broken.name])
 
 
+def altered_tensors(name, head):
+    """Ways to tell a lie about one tensor in the header: what it is called, and the header with it."""
+    tensor, others = head[name], {n: v for n, v in head.items() if n != name}
+    shape, offsets = tensor["shape"], tensor["data_offsets"]
+    for dtype in ("F32", "I32", "U8", "F16", "X"):
+        if dtype != tensor["dtype"]:
+            yield f"dtype {dtype}", {**head, name: {**tensor, "dtype": dtype}}
+    for other in (shape[::-1], [math.prod(shape)], shape + [1], [1] + shape, [n + 1 for n in shape], [0], []):
+        if other != shape:
+            yield f"shape {other}", {**head, name: {**tensor, "shape": other}}
+    for by in ([4, 4], [-4, -4], [0, 4], [4, 0], [0, -1], [1 << 62, 1 << 62]):
+        yield f"offsets moved by {by}", {**head, name: {**tensor, "data_offsets": [o + b for o, b in zip(offsets, by)]}}
+    yield "another name", {**others, "x" + name: tensor}
+    yield "no name", {**others, "": tensor}
+    yield "missing", others
+    yield "a lacking key", {**head, name: {k: v for k, v in tensor.items() if k != "dtype"}}
+    yield "a key too many", {**head, name: {**tensor, "stride": 1}}
+    yield "not an object", {**head, name: "F32"}
+    yield "another beside it", {**head, name + "2": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}
+    like = [n for n, v in others.items() if n != "__metadata__" and v["shape"] == shape and v["dtype"] == tensor["dtype"]]
+    if like:  # two of a kind, which nothing but a checksum tells apart
+        yield f"exchanged with {like[-1]}", {**head, name: head[like[-1]], like[-1]: tensor}
+
+
+def altered_metadata(key, head):
+    metadata = head["__metadata__"]
+    others = {k: v for k, v in metadata.items() if k != key}
+    for value in (metadata[key] + " ", metadata[key][:-1], "", "null", "x", 1, None, {}):
+        yield f"value {value!r:.20}", {**head, "__metadata__": {**others, key: value}}
+    if "checksum" not in key:  # without a checksum the rest is as it was
+        yield "another name", {**head, "__metadata__": {**others, "x" + key: metadata[key]}}
+        yield "missing", {**head, "__metadata__": others}
+
+
+def test_a_header_with_a_lie_in_it_is_refused(t):
+    """A model as `train` writes it by default, with every entry of its header altered in every way that is still JSON."""
+    model = t.train(t.world_capture(requests=600)).read_bytes()
+    length = struct.unpack("<Q", model[:8])[0]
+    head, data = json.loads(model[8:8 + length]), model[8 + length:]
+    assert {"conjunctions.rate", "conjunctions.dsp", "conjunction.domain", "calibration.dsp", "golden.p"} <= set(head)
+    broken = t.folder / "broken.safetensors"
+
+    def is_refused(what, text, pad=8):
+        text = text.encode()
+        text += b" " * (-len(text) % pad)
+        broken.write_bytes(struct.pack("<Q", len(text)) + text + data)
+        r = subprocess.run([BIDSIEVE, "inspect", "--model", broken], capture_output=True, text=True, timeout=60)
+        assert r.returncode == 1 and r.stdout == "" and r.stderr.count("\n") == 1, (what, r)
+        assert str(broken) in r.stderr, (what, r.stderr)
+        assert any(w in r.stderr for w in ("header byte", "tensor", "metadata", "format", "checksum")), (what, r.stderr)
+
+    rng = random.Random(2)
+    for name in head:
+        if name == "__metadata__":
+            altered = [(f"{key}: {what}", h) for key in head[name] for what, h in altered_metadata(key, head)]
+        else:
+            altered = list(altered_tensors(name, head))
+        if name.startswith(("embedding.", "conjunction.", "vocabulary.")):
+            altered = rng.sample(altered, 2)  # there are many of a kind
+        for what, other in altered:
+            is_refused(f"{name}: {what}", json.dumps(other))
+    whole = json.dumps(head)
+    for name in ("hidden1.bias", "golden.p", "conjunctions.rate"):
+        is_refused(f"{name} twice", f'{whole[:-1]}, "{name}": {json.dumps(head[name])}}}')
+    is_refused("metadata twice", f'{whole[:-1]}, "__metadata__": {{}}}}')
+    is_refused("a key twice", whole.replace('"__metadata__": {', '"__metadata__": {"format": "bidsieve-1", '))
+    is_refused("data that is not aligned", whole + " " * (-len(whole) % 8 + 2), pad=1)
+
+
+def test_training_twice_gives_identical_bytes(t):
+    """The same seed, data and threads, conjunctions and all; another seed is another model."""
+    capture = t.world_capture(requests=1500)
+    for threads in (1, 2):
+        once, again = (t.train(capture, f"{name}{threads}", "--threads", threads, "--seed", 7).read_bytes()
+                       for name in ("once", "again"))
+        assert b"conjunctions.rate" in once
+        assert once == again, threads
+        assert t.train(capture, "other", "--threads", threads, "--seed", 8).read_bytes() != once
+
+
 def test_a_model_rewritten_by_the_safetensors_library_loads(t):
     """It puts tensors in an order of its own, wide dtypes first, then by name: so do we, and the checksum holds."""
     model = t.train(t.world_capture(requests=600))

@@ -40,12 +40,11 @@ static inline struct network_shape fixture_shape(struct network_feature features
 }
 
 /* Every parameter random, the biases and wide tables too. */
-static inline struct network *fixture_network(uint32_t n_dsps, uint32_t hidden1, uint32_t hidden2,
-                                              uint64_t seed)
+static inline struct network *fixture_network_of(const struct network_shape *shape, uint64_t seed)
 {
-    struct network_feature features[FIXTURE_FEATURES];
-    struct network_shape shape = fixture_shape(features, n_dsps, hidden1, hidden2);
-    struct network *n = network_create(&shape, seed);
+    const struct network_feature *features = shape->features;
+    uint32_t n_dsps = shape->n_dsps, hidden1 = shape->hidden1, hidden2 = shape->hidden2;
+    struct network *n = network_create(shape, seed);
     assert_non_null(n);
     struct prng g = {seed + 1};
     for (uint32_t f = 0; f < FIXTURE_FEATURES; f++) {
@@ -54,7 +53,7 @@ static inline struct network *fixture_network(uint32_t n_dsps, uint32_t hidden1,
         for (uint32_t i = 0; n->wide[f] != NULL && i < features[f].values * n_dsps; i++)
             n->wide[f][i] = (float)(0.3 * prng_normal(&g));
     }
-    for (uint32_t i = 0; i < n_dsps * hidden1; i++)
+    for (uint32_t i = 0; shape->gated && i < n_dsps * hidden1; i++)
         n->gate[i] = (float)(0.5 * prng_normal(&g));
     for (uint32_t i = 0; i < hidden1; i++)
         n->hidden1_bias[i] = (float)(0.2 * prng_normal(&g));
@@ -64,6 +63,14 @@ static inline struct network *fixture_network(uint32_t n_dsps, uint32_t hidden1,
     n->output_bias[1] = -0.5f;
     n->negative_rate = 0.2f;
     return n;
+}
+
+static inline struct network *fixture_network(uint32_t n_dsps, uint32_t hidden1, uint32_t hidden2,
+                                              uint64_t seed)
+{
+    struct network_feature features[FIXTURE_FEATURES];
+    struct network_shape shape = fixture_shape(features, n_dsps, hidden1, hidden2);
+    return fixture_network_of(&shape, seed);
 }
 
 /* Missing and unknown values, indices out of range, and features with some slots empty occur. */

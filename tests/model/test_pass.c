@@ -3,6 +3,7 @@
 #include "tests/model/fixture.h"
 
 #include "model/pass.h"
+#include "model/table.h"
 
 enum { REQUESTS = 12, DSPS = 5, PAIRS = 40, SLOTS = 9 };
 
@@ -18,10 +19,13 @@ struct sample {
 };
 
 /* Pairs of one request stand together at first, alone later; one pair occurs twice. */
-static void init_sample(struct sample *x, uint64_t seed)
+static void init_sample_of(struct sample *x, bool gated, uint64_t seed)
 {
     struct prng g = {seed};
-    x->n = fixture_network(DSPS, 7, 6, seed);
+    struct network_feature features[FIXTURE_FEATURES];
+    struct network_shape shape = fixture_shape(features, DSPS, 7, 6);
+    shape.gated = gated;
+    x->n = fixture_network_of(&shape, seed);
     for (uint32_t i = 0; i < REQUESTS; i++)
         fixture_request(&x->n->shape, &g, x->slots + i * SLOTS, x->numeric + i * 3);
     for (uint32_t i = 0; i < PAIRS; i++) {
@@ -33,6 +37,11 @@ static void init_sample(struct sample *x, uint64_t seed)
     }
     x->e = (struct examples){REQUESTS,   x->slots, x->numeric, PAIRS,
                              x->request, x->dsp,   x->label,   x->weight};
+}
+
+static void init_sample(struct sample *x, uint64_t seed)
+{
+    init_sample_of(x, true, seed);
 }
 
 static double reference_loss(const struct sample *x)
@@ -79,49 +88,69 @@ static void check_table(struct sample *x, const char *name, const struct gradien
     free(whole);
 }
 
+/* What a tensor takes of the network's block. */
+static size_t on_lines(size_t floats)
+{
+    const size_t line = TABLE_LINE_BYTES / sizeof(float);
+    return (floats + line - 1) / line * line;
+}
+
+/* Every parameter of the block has its turn: the sizes add up. */
+static void check_every_tensor(struct sample *x, const struct gradient *g, double scale)
+{
+    struct network *n = x->n;
+    const struct network_shape *s = &n->shape;
+    const struct {
+        const char *name;
+        float *tensor;
+        size_t size;
+    } dense[] = {
+        {"hidden1.weight", n->hidden1_weight, s->hidden1 * network_shape_inputs(s)},
+        {"hidden1.bias", n->hidden1_bias, s->hidden1},
+        {"hidden2.weight", n->hidden2_weight, s->hidden2 * s->hidden1},
+        {"hidden2.bias", n->hidden2_bias, s->hidden2},
+        {"output.weight", n->output_weight, 2 * s->hidden2},
+        {"output.bias", n->output_bias, 2},
+    };
+    size_t checked = 0;
+    for (size_t i = 0; i < sizeof(dense) / sizeof(dense[0]); i++) {
+        check_tensor(x, dense[i].name, dense[i].tensor, dense[i].size,
+                     g->dense + (dense[i].tensor - n->block), scale);
+        checked += on_lines(dense[i].size);
+    }
+    assert_int_equal(checked, n->dense_floats);
+    assert_int_equal(g->n_tables, 2 * s->n_features + 1);
+    for (size_t i = 0; i < g->n_tables; i++) {
+        const struct gradient_table *t = &g->tables[i];
+        const char *name = i < s->n_features     ? n->tensor_names[2 * i]
+                           : i < g->n_tables - 1 ? n->tensor_names[2 * (i - s->n_features) + 1]
+                                                 : "gate.dsp";
+        if (t->rows > 0)
+            check_table(x, name, t, scale);
+        checked += on_lines(t->rows * t->dim);
+    }
+    assert_int_equal(checked, n->block_floats);
+}
+
 static void test_gradients_equal_numeric_differences(void **state)
 {
-    for (uint64_t seed = 1; seed <= 3; seed++) {
+    for (uint64_t seed = 1; seed <= 6; seed++) {
         struct sample x;
-        init_sample(&x, seed);
-        struct network *n = x.n;
-        const struct network_shape *s = &n->shape;
-        struct gradient *g = gradient_create(n, PAIRS);
-        struct pass *p = pass_create(n, PAIRS);
+        init_sample_of(&x, seed % 2 == 1, seed);
+        struct gradient *g = gradient_create(x.n, PAIRS);
+        struct pass *p = pass_create(x.n, PAIRS);
         struct prng random = {1};
         float scale = 0.125f;
-        struct pass_loss loss = pass_run(p, n, &x.e, x.pairs, PAIRS, scale, 0, &random, g);
+        struct pass_loss loss = pass_run(p, x.n, &x.e, x.pairs, PAIRS, scale, 0, &random, g);
         double weight = 0;
         for (uint32_t i = 0; i < PAIRS; i++)
             weight += x.weight[x.pairs[i]];
         assert_true(fabs(loss.nll - reference_loss(&x)) < 1e-4 * loss.nll);
         assert_true(fabs(loss.weight - weight) < 1e-9);
-        const struct {
-            const char *name;
-            float *tensor;
-            size_t size;
-        } dense[] = {
-            {"hidden1.weight", n->hidden1_weight, s->hidden1 * network_shape_inputs(s)},
-            {"hidden1.bias", n->hidden1_bias, s->hidden1},
-            {"hidden2.weight", n->hidden2_weight, s->hidden2 * s->hidden1},
-            {"hidden2.bias", n->hidden2_bias, s->hidden2},
-            {"output.weight", n->output_weight, 2 * s->hidden2},
-            {"output.bias", n->output_bias, 2},
-        };
-        for (size_t i = 0; i < sizeof(dense) / sizeof(dense[0]); i++)
-            check_tensor(&x, dense[i].name, dense[i].tensor, dense[i].size,
-                         g->dense + (dense[i].tensor - n->block), scale);
-        for (size_t i = 0; i < s->n_features; i++) {
-            const struct gradient_table *wide = &g->tables[s->n_features + i];
-            check_table(&x, n->tensor_names[2 * i], &g->tables[i], scale);
-            if (wide->rows > 0)
-                check_table(&x, n->tensor_names[2 * i + 1], wide, scale);
-        }
-        assert_int_equal(g->n_tables, 2 * s->n_features + 1);
-        check_table(&x, "gate.dsp", &g->tables[g->n_tables - 1], scale);
+        check_every_tensor(&x, g, scale);
         pass_destroy(p);
         gradient_destroy(g);
-        network_destroy(n);
+        network_destroy(x.n);
     }
 }
 

@@ -255,8 +255,10 @@ static void test_write_reads_back(void **state)
     assert_true(bytes_is(safetensors_metadata(f, "not utf-8"), "a\xef\xbf\xbd\xef\xbf\xbd"));
     assert_null(safetensors_metadata(f, "absent").base);
     char checksum[17];
+    struct bytes written = safetensors_metadata(f, "checksum");
     snprintf(checksum, sizeof(checksum), "%016llx", (unsigned long long)safetensors_checksum(f));
-    assert_true(bytes_is(safetensors_metadata(f, "checksum"), checksum));
+    assert_true(written.len == 32 && memcmp(written.base, checksum, 16) == 0);
+    assert_int_equal(safetensors_check(f, "a", &err), 0);
     safetensors_close(f);
 
     size_t len;
@@ -269,8 +271,56 @@ static void test_write_reads_back(void **state)
     char damaged[17];
     snprintf(damaged, sizeof(damaged), "%016llx", (unsigned long long)safetensors_checksum(f));
     assert_string_not_equal(damaged, checksum);
+    assert_int_equal(safetensors_check(f, "a", &err), -1);
+    assert_non_null(strstr(err.text, "data does not match its checksum"));
     safetensors_close(f);
     free(bytes);
+}
+
+/* The checksum's second half vouches for the header's tensors; who writes just the first half has
+ * the data checked. */
+static void test_check_covers_the_header(void **state)
+{
+    static const float x[2] = {1, 2}, y[2] = {3, 4};
+    static const struct tensor tensors[] = {{"x", TENSOR_F32, 1, {2}, x, 8},
+                                            {"y", TENSOR_F32, 1, {2}, y, 8},
+                                            {"none", TENSOR_F32, 1, {0}, x, 0}};
+    static const struct {
+        const char *from, *to;
+    } changes[] = {{"\"x\":", "\"z\":"},
+                   {"\"dtype\":\"F32\"", "\"dtype\":\"I32\""},
+                   {"\"y\":", "\"w\":"},
+                   {"\"none\"", "\"nine\""},
+                   {"[0]", "[ ]"}};
+    struct error err;
+    size_t len;
+    assert_int_equal(safetensors_write(path_of("a"), tensors, 3, NULL, 0, &err), 0);
+    char *whole = read_file(path_of("a"), &len), *copy = malloc(len);
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+        memcpy(copy, whole, len);
+        char *at = memmem(copy, len, changes[i].from, strlen(changes[i].from));
+        assert_non_null(at);
+        memcpy(at, changes[i].to, strlen(changes[i].to));
+        write_file(path_of("a"), copy, len);
+        struct safetensors *f = safetensors_open(path_of("a"), &err);
+        if (f == NULL)
+            continue; /* refused already */
+        if (safetensors_check(f, "the file", &err) == 0)
+            fail_msg("%s for %s", changes[i].to, changes[i].from);
+        assert_non_null(strstr(err.text, "the file: the tensors' names"));
+        safetensors_close(f);
+    }
+    memcpy(copy, whole, len);
+    char *digits = strstr(copy + 8, "checksum\":\"") + strlen("checksum\":\"");
+    memset(digits + 16, ' ', 17);
+    digits[16] = '"';
+    write_file(path_of("a"), copy, len);
+    struct safetensors *f = safetensors_open(path_of("a"), &err);
+    assert_non_null(f);
+    assert_int_equal(safetensors_check(f, "a", &err), 0);
+    safetensors_close(f);
+    free(copy);
+    free(whole);
 }
 
 static void test_write_says_why_not(void **state)
@@ -546,6 +596,7 @@ int main(void)
         cmocka_unit_test(test_open_refuses),
         cmocka_unit_test(test_open_refuses_what_is_no_file),
         cmocka_unit_test(test_write_reads_back),
+        cmocka_unit_test(test_check_covers_the_header),
         cmocka_unit_test(test_write_says_why_not),
         cmocka_unit_test(test_network_saved_and_loaded_scores_to_the_bit),
         cmocka_unit_test(test_network_from_tensors_calibration),
