@@ -30,6 +30,8 @@ enum {
 static const float SHAPE_MIN = 0.05f, SHAPE_MAX = 1000;
 /* How unlike each other the units begin: factors are between exp(-x) and exp(x). */
 static const double START_SPREAD = 0.85;
+/* Below it 1 - exp(-rate) has no digits left in a float, and is the rate. */
+static const float RATE_TINY = 1e-6f;
 /* A unit that answers for fewer bids is left out. */
 static const double UNIT_BIDS_MIN = 0.5;
 
@@ -129,7 +131,8 @@ static void find_bids(struct fit *f)
         float sum = 0;
         for (int u = 0; u < UNITS; u++)
             sum += f->rate[i][u];
-        f->found[i] = f->weight[i] / (1 - expf(-fminf(sum, 30)) + 1e-20f);
+        float p = sum < RATE_TINY ? sum : 1 - expf(-fminf(sum, 30));
+        f->found[i] = f->weight[i] / (p + 1e-20f);
     }
 }
 
@@ -498,7 +501,16 @@ static int choose_columns(struct job *j)
 static bool worth_keeping(const struct fitted *m, int u)
 {
     return m->there && (double)m->bids[u] >= UNIT_BIDS_MIN && m->base[u] > 0 &&
-           isfinite(m->base[u]);
+           m->base[u] <= CONJUNCTION_MAX;
+}
+
+static uint32_t units_of(const struct job *j, uint32_t dsp)
+{
+    uint32_t n = 0;
+    for (uint32_t m = dsp * j->o->members; m < (dsp + 1) * j->o->members; m++)
+        for (int u = 0; u < UNITS; u++)
+            n += worth_keeping(&j->fitted[m], u);
+    return n;
 }
 
 static void copy_unit(const struct job *j, struct conjunctions *c, const struct fitted *m, int u,
@@ -509,7 +521,7 @@ static void copy_unit(const struct job *j, struct conjunctions *c, const struct 
         const struct column *column = &j->columns[k];
         float *table = c->factor[column->feature];
         for (uint32_t v = 0; v < column->values; v++) {
-            float factor = m->factor[column->row + v][u];
+            float factor = fminf(m->factor[column->row + v][u], CONJUNCTION_MAX);
             table[(size_t)v * c->n_units + to] =
                 factor >= CONJUNCTION_FACTOR_MIN ? factor : CONJUNCTION_FACTOR_MIN;
         }
@@ -518,13 +530,13 @@ static void copy_unit(const struct job *j, struct conjunctions *c, const struct 
 
 static struct conjunctions *assemble(const struct job *j)
 {
-    uint32_t n = 0, n_members = j->shape->n_dsps * j->o->members;
-    for (uint32_t m = 0; m < n_members; m++)
-        for (int u = 0; u < UNITS && n < CONJUNCTION_UNITS_MAX; u++)
-            n += worth_keeping(&j->fitted[m], u);
+    uint32_t n = 0, dsps = 0;
+    for (uint32_t more; dsps < j->shape->n_dsps; dsps++, n += more)
+        if ((more = units_of(j, dsps)) > CONJUNCTION_UNITS_MAX - n)
+            break;
     struct conjunctions *c = conjunctions_create(j->shape, n);
     uint32_t to = 0;
-    for (uint32_t m = 0; c != NULL && m < n_members; m++) {
+    for (uint32_t m = 0; c != NULL && m < dsps * j->o->members; m++) {
         for (int u = 0; u < UNITS; u++)
             if (worth_keeping(&j->fitted[m], u)) {
                 c->dsp[to] = (float)(m / j->o->members);

@@ -24,15 +24,18 @@ struct network_shape;
 
 enum { CONJUNCTION_UNITS_MAX = 65536 }; /* of all DSPs */
 
-/* Factors are never smaller, so that products of many stay numbers. */
+/* Fitted factors are never smaller, so that products of many stay numbers. */
 #define CONJUNCTION_FACTOR_MIN 1e-3f
+/* No factor and no rate is larger: a file that says so is damaged. */
+#define CONJUNCTION_MAX 1e12f
 
 struct conjunctions {
     uint32_t n_features, n_dsps, n_units;
     uint32_t *first;  /* [n_dsps + 1]: DSP d has the units first[d] .. first[d + 1] - 1; none if it
-                         had too few bids: then it is up to the rest of the network alone */
+                         had too few bids, or nothing else, or those before it took all the room:
+                         then it is up to the rest of the network alone */
     float *dsp;       /* [n_units] whose each unit is, rising: `first`, as a tensor has it */
-    float *rate;      /* [n_units], above 0 */
+    float *rate;      /* [n_units], above 0, at most CONJUNCTION_MAX; so are factors */
     float **factor;   /* [n_features] -> [values, n_units]; NULL for the DSP */
     uint32_t *values; /* [n_features] */
 };

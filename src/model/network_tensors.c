@@ -122,21 +122,31 @@ static int check_calibration(const struct network *n, struct error *err)
     return 0;
 }
 
-static int check_units(const struct conjunctions *c, struct error *err)
+/* By its tensor's name and its number in there. */
+static int check_positive(const char *name, const float *x, size_t n, struct error *err)
 {
-    if (conjunctions_index((struct conjunctions *)c) != 0)
-        return error_set(err, "tensor " RATE_DSP ": must hold numbers of DSPs, none below the one "
-                              "before it");
-    for (uint32_t u = 0; u < c->n_units; u++)
-        if (!(c->rate[u] > 0))
-            return error_set(err, "tensor " RATE ": element %u: must be above 0", u);
+    for (size_t i = 0; i < n; i++)
+        if (!(x[i] > 0 && x[i] <= CONJUNCTION_MAX))
+            return error_set(err, "tensor %s: element %zu: must be above 0 and at most %g, not %g",
+                             name, i, (double)CONJUNCTION_MAX, (double)x[i]);
+    return 0;
+}
+
+static int check_units(const struct network *n, struct error *err)
+{
+    struct conjunctions *c = n->conjunctions;
+    if (conjunctions_index(c) != 0)
+        return error_set(err,
+                         "tensor " RATE_DSP ": must hold numbers of DSPs, 0 to %u, none below the "
+                         "one before it",
+                         c->n_dsps - 1);
+    if (check_positive(RATE, c->rate, c->n_units, err) != 0)
+        return -1;
     for (uint32_t f = 0; f < c->n_features; f++)
-        for (size_t i = 0; c->factor[f] != NULL && i < (size_t)c->values[f] * c->n_units; i++)
-            if (!(c->factor[f][i] > 0))
-                return error_set(err,
-                                 "conjunctions: element %zu of the factors of feature %u: must "
-                                 "be above 0",
-                                 i, f);
+        if (c->factor[f] != NULL &&
+            check_positive(n->tensor_names[2 * c->n_features + f], c->factor[f],
+                           (size_t)c->values[f] * c->n_units, err) != 0)
+            return -1;
     return 0;
 }
 
@@ -182,7 +192,7 @@ static int take_conjunctions(const struct safetensors *f, struct network *n, str
     for (size_t i = 0; i < n_want; i++)
         if (take(f, &want[i], err) != 0)
             return -1;
-    return check_units(c, err);
+    return check_units(n, err);
 }
 
 struct network *network_from_tensors(const struct safetensors *f, const struct network_shape *shape,

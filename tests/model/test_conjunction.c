@@ -157,12 +157,183 @@ static void test_fit_is_the_same_for_any_number_of_threads(void **state)
     synthetic_dispose(&w);
 }
 
+/* Odd data: one feature of 16 slots, some of them empty, and one of one; any labels and weights. */
+enum { ODD_SLOTS = 17 };
+
+struct odd {
+    struct network_feature features[3];
+    struct network_shape shape;
+    struct examples e;
+    uint32_t *slots, *request;
+    uint16_t *dsp;
+    uint8_t *label;
+    float *weight;
+};
+
+/* Every DSP is asked about every request; nobody bids, each call stands for `weight`. */
+static void odd_init(struct odd *o, uint32_t n_dsps, uint32_t n_requests, float weight)
+{
+    static const struct network_feature some[3] = {
+        {"dsp", 0, 1, 1, false}, {"many", 20, 1, ODD_SLOTS - 1, false}, {"one", 6, 1, 1, false}};
+    struct prng g = {7};
+    uint64_t n_pairs = (uint64_t)n_dsps * n_requests;
+    memcpy(o->features, some, sizeof(some));
+    o->features[0].values = n_dsps + VALUE_FIRST;
+    o->shape = (struct network_shape){o->features, 3, 0, n_dsps, 0, 1, 1, false};
+    o->slots = calloc((size_t)n_requests * ODD_SLOTS, sizeof(*o->slots));
+    o->request = calloc(n_pairs, sizeof(*o->request));
+    o->dsp = calloc(n_pairs, sizeof(*o->dsp));
+    o->label = calloc(n_pairs, 1);
+    o->weight = calloc(n_pairs, sizeof(*o->weight));
+    for (uint32_t r = 0; r < n_requests; r++) {
+        uint32_t used = 1 + (uint32_t)prng_below(&g, ODD_SLOTS - 1), *slots = o->slots;
+        for (uint32_t k = 0; k < ODD_SLOTS; k++)
+            slots[r * ODD_SLOTS + k] = k == ODD_SLOTS - 1 ? (uint32_t)prng_below(&g, 6)
+                                       : k < used         ? (uint32_t)prng_below(&g, 20)
+                                                          : SLOT_EMPTY;
+        for (uint32_t d = 0; d < n_dsps; d++) {
+            uint64_t i = (uint64_t)r * n_dsps + d;
+            o->request[i] = r;
+            o->dsp[i] = (uint16_t)d;
+            o->weight[i] = weight;
+        }
+    }
+    o->e = (struct examples){n_requests, o->slots, NULL,     n_pairs,
+                             o->request, o->dsp,   o->label, o->weight};
+}
+
+static void odd_dispose(struct odd *o)
+{
+    free(o->slots);
+    free(o->request);
+    free(o->dsp);
+    free(o->label);
+    free(o->weight);
+}
+
+/* The DSP's first calls are bids. */
+static void odd_bid(struct odd *o, uint32_t dsp, uint32_t n, float weight)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        o->label[(uint64_t)i * o->shape.n_dsps + dsp] = 1;
+        o->weight[(uint64_t)i * o->shape.n_dsps + dsp] = weight;
+    }
+}
+
+/* What a model file may hold, each DSP's units behind those of the one before. */
+static struct conjunctions *odd_fit(struct odd *o, uint32_t sweeps)
+{
+    struct conjunction_options options;
+    struct error err = {""};
+    conjunction_options_default(&options);
+    options.sweeps = sweeps;
+    struct conjunctions *c = conjunctions_fit(&o->shape, &o->e, &options, &err);
+    assert_non_null(c);
+    assert_true(c->n_units <= CONJUNCTION_UNITS_MAX);
+    assert_int_equal(c->first[c->n_dsps], c->n_units);
+    for (uint32_t u = 0; u < c->n_units; u++)
+        assert_true(c->rate[u] > 0 && c->rate[u] <= CONJUNCTION_MAX);
+    for (uint32_t f = 1; f < c->n_features; f++)
+        for (size_t i = 0; i < (size_t)c->values[f] * c->n_units; i++)
+            assert_true(c->factor[f][i] >= CONJUNCTION_FACTOR_MIN &&
+                        c->factor[f][i] <= CONJUNCTION_MAX);
+    return c;
+}
+
+/* Sum of weights times p of the DSP: to be compared with its bids. */
+static double odd_expected(const struct odd *o, struct conjunctions *c, uint32_t dsp)
+{
+    double sum = 0;
+    for (uint64_t i = dsp; i < o->e.n_pairs; i += o->shape.n_dsps)
+        sum -= (double)o->weight[i] * expm1(-rate_of(&o->shape, c, &o->e, i));
+    return sum;
+}
+
+/* Explored calls stand for a thousand each, so that a bid is rarer than a float's digits are fine:
+ * once in ten million. */
+static void test_fit_of_rare_bids_under_heavy_weights(void **state)
+{
+    static const struct {
+        uint32_t requests, bids;
+        float weight, bid_weight;
+    } cases[] = {
+        {200000, 20, 1000, 1}, {50000, 40, 1000, 1}, {3000, 30, 1, 1000}, {3000, 2900, 1000, 1}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct odd o;
+        odd_init(&o, 1, cases[i].requests, cases[i].weight);
+        odd_bid(&o, 0, cases[i].bids, cases[i].bid_weight);
+        struct conjunctions *c = odd_fit(&o, 12);
+        double bids = cases[i].bids * (double)cases[i].bid_weight, found = odd_expected(&o, c, 0);
+        if (!(fabs(found / bids - 1) < 0.25))
+            fail_msg("case %zu: %g bids expected, there are %g", i, found, bids);
+        conjunctions_destroy(c);
+        odd_dispose(&o);
+    }
+}
+
+/* The first DSP does nothing but bid, the second never does, the third is like others. */
+static void test_fit_of_one_kind_of_label(void **state)
+{
+    struct odd o;
+    odd_init(&o, 3, 500, 1);
+    odd_bid(&o, 0, 500, 1);
+    odd_bid(&o, 2, 100, 1);
+    struct conjunctions *c = odd_fit(&o, 12);
+    assert_int_equal(c->first[2], 0);
+    assert_true(c->first[3] > 0);
+    conjunctions_destroy(c);
+    odd_dispose(&o);
+}
+
+/* Then a DSP's rate is all that there is to know. */
+static void test_fit_of_requests_that_say_nothing(void **state)
+{
+    struct odd o;
+    odd_init(&o, 2, 2000, 1);
+    for (uint32_t r = 0; r < 2000; r++)
+        for (uint32_t k = 0; k < ODD_SLOTS; k++)
+            o.slots[r * ODD_SLOTS + k] = k % (ODD_SLOTS - 1) == 0 ? VALUE_MISSING : SLOT_EMPTY;
+    odd_bid(&o, 0, 200, 1);
+    odd_bid(&o, 1, 30, 1);
+    struct conjunctions *c = odd_fit(&o, 12);
+    for (uint32_t d = 0; d < 2; d++)
+        assert_true(fabs(odd_expected(&o, c, d) / (d == 0 ? 200 : 30) - 1) < 0.05);
+    conjunctions_destroy(c);
+    o.e.n_requests = 1;
+    o.e.n_pairs = 2;
+    c = odd_fit(&o, 12);
+    assert_int_equal(c->n_units, 0);
+    conjunctions_destroy(c);
+    odd_dispose(&o);
+}
+
+/* More DSPs than there is room for: each has all of its units or none. */
+static void test_fit_of_more_dsps_than_there_is_room_for(void **state)
+{
+    enum { DSPS = 1200, BIDS = 40 };
+    struct odd o;
+    odd_init(&o, DSPS, 2 * BIDS, 1);
+    for (uint32_t d = 0; d < DSPS; d++)
+        odd_bid(&o, d, BIDS, 1);
+    struct conjunctions *c = odd_fit(&o, 1);
+    assert_true(c->n_units > CONJUNCTION_UNITS_MAX - 64);
+    assert_int_equal(c->first[DSPS - 1], c->first[DSPS]);
+    for (uint32_t d = 0; c->first[d + 1] < c->n_units; d += 97)
+        assert_true(fabs(odd_expected(&o, c, d) / BIDS - 1) < 0.25);
+    conjunctions_destroy(c);
+    odd_dispose(&o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fit_finds_planted_campaigns),
         cmocka_unit_test(test_fit_knows_what_matters),
         cmocka_unit_test(test_fit_is_the_same_for_any_number_of_threads),
+        cmocka_unit_test(test_fit_of_rare_bids_under_heavy_weights),
+        cmocka_unit_test(test_fit_of_one_kind_of_label),
+        cmocka_unit_test(test_fit_of_requests_that_say_nothing),
+        cmocka_unit_test(test_fit_of_more_dsps_than_there_is_room_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

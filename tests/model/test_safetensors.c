@@ -455,15 +455,31 @@ static void test_network_from_tensors_conjunctions(void **state)
         safetensors_close(f);
     }
     struct conjunctions *c = n->conjunctions;
-    float *const spoilt[] = {&c->dsp[0], &c->rate[1], &c->factor[0][3]};
-    for (size_t i = 0; i < 3; i++) {
-        float sound = *spoilt[i];
-        *spoilt[i] = i == 0 ? 2.5f : 0;
+    const struct {
+        float *at, value;
+        const char *why;
+    } spoilt[] = {
+        {&c->dsp[0], 2.5f, "conjunctions.dsp: must hold numbers of DSPs, 0 to 2"},
+        {&c->dsp[0], 2, "conjunctions.dsp: must hold"},
+        {&c->dsp[c->n_units - 1], 3, "conjunctions.dsp: must hold"},
+        {&c->dsp[0], -1, "conjunctions.dsp: must hold"},
+        {&c->dsp[0], NAN, "conjunctions.dsp: element 0 is not finite"},
+        {&c->rate[1], 0, "conjunctions.rate: element 1: must be above 0 and at most 1e+12"},
+        {&c->rate[1], 1e13f, "conjunctions.rate: element 1: must be"},
+        {&c->rate[1], INFINITY, "conjunctions.rate: element 1 is not finite"},
+        {&c->factor[0][3], 0, "conjunction.geocode: element 3: must be above 0 and at most 1e+12"},
+        {&c->factor[0][3], -1, "conjunction.geocode: element 3: must be"},
+        {&c->factor[2][5], 3e38f, "conjunction.category: element 5: must be"},
+        {&c->factor[2][5], NAN, "conjunction.category: element 5 is not finite"},
+    };
+    for (size_t i = 0; i < sizeof(spoilt) / sizeof(spoilt[0]); i++) {
+        float sound = *spoilt[i].at;
+        *spoilt[i].at = spoilt[i].value;
         assert_int_equal(safetensors_write(path_of("a"), tensors, n_tensors, NULL, 0, &err), 0);
         f = safetensors_open(path_of("a"), &err);
-        refuse_network(f, &n->shape, "conjunctions");
+        refuse_network(f, &n->shape, spoilt[i].why);
         safetensors_close(f);
-        *spoilt[i] = sound;
+        *spoilt[i].at = sound;
     }
     network_destroy(n);
 }
