@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 /* "bidsieve check", or a program of one command: its name alone. */
 static const char *full_name(const struct cli_command *c)
 {
@@ -178,4 +180,13 @@ int cli_fail(const char *command, const char *format, ...)
     va_end(args);
     fputc('\n', stderr);
     return 1;
+}
+
+void cli_print_json(const char *text)
+{
+    json_t *string = json_string(text);
+    char *quoted = string != NULL ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
+    fputs(quoted != NULL ? quoted : "null", stdout);
+    free(quoted);
+    json_decref(string);
 }

@@ -47,4 +47,7 @@ void cli_list_dispose(struct cli_list *list);
 /* Prints "bidsieve COMMAND: text" on stderr; returns 1, the exit status. */
 __attribute__((format(printf, 2, 3))) int cli_fail(const char *command, const char *format, ...);
 
+/* The text as a JSON string on stdout; null when it is not UTF-8, which JSON cannot hold. */
+void cli_print_json(const char *text);
+
 #endif

@@ -157,14 +157,17 @@ static int from_capture(struct source *s, const char *schema, const struct cli_l
 
 static void print_done(const char *out, const struct rows_counts *n, uint64_t refused, bool json)
 {
-    if (json)
-        printf("{\"out\":\"%s\",\"requests\":%" PRIu64 ",\"calls\":%" PRIu64 ",\"bids\":%" PRIu64
+    if (json) {
+        fputs("{\"out\":", stdout);
+        cli_print_json(out);
+        printf(",\"requests\":%" PRIu64 ",\"calls\":%" PRIu64 ",\"bids\":%" PRIu64
                ",\"calls_dropped\":%" PRIu64 ",\"refused\":%" PRIu64 "}\n",
-               out, n->requests, n->pairs, n->bids, n->pairs_dropped, refused);
-    else
+               n->requests, n->pairs, n->bids, n->pairs_dropped, refused);
+    } else {
         printf("%s: %" PRIu64 " requests, %" PRIu64 " calls, %" PRIu64
                " bids; meta.json says how to read them\n",
                out, n->requests, n->pairs, n->bids);
+    }
 }
 
 static int encode(const struct source *s, const struct cli_list *paths, const struct geo *geo,

@@ -59,7 +59,11 @@ static int read_captures(struct evaluation *e, const struct cli_list *paths, con
     labelled_say_skipped(reader, "evaluate");
     predictor_scratch_destroy(scratch);
     labelled_close(reader);
-    return scratch != NULL ? 0 : error_set(err, "out of memory");
+    if (scratch == NULL)
+        return error_set(err, "out of memory");
+    if (e->counts.records == 0)
+        return error_set(err, "no %srecord to judge by", e->counts.skipped > 0 ? "sound " : "");
+    return 0;
 }
 
 static json_t *number(double v)

@@ -106,25 +106,34 @@ static void print_report(const char *out, const struct train_input *n,
                hours);
 }
 
+/* Where there is no such number (no bid in the later slice, say), null. */
+static const char *json_number(double x, char text[32])
+{
+    snprintf(text, 32, isfinite(x) ? "%.6f" : "null", x);
+    return text;
+}
+
 static void print_json(const char *out, const struct train_input *in,
                        const struct trainset_report *report, const struct outlook *outlook,
                        const struct trainset_options *options)
 {
     const struct train_report *train = &report->train;
     const struct importance *importance = &report->importance;
-    char linear[32] = "null";
-    if (isfinite(report->withheld_linear))
-        snprintf(linear, sizeof(linear), "%.6f", report->withheld_linear);
-    printf("{\"model\":\"%s\",\"requests\":%" PRIu64 ",\"calls\":%" PRIu64 ",\"bids\":%" PRIu64
-           ",\"epochs\":%u,\"best_epoch\":%u,\"validation_nll\":%.6f,\"validation_auc\":%.6f,"
+    char nll[32], auc[32], withheld[32], linear[32];
+    fputs("{\"model\":", stdout);
+    cli_print_json(out);
+    printf(",\"requests\":%" PRIu64 ",\"calls\":%" PRIu64 ",\"bids\":%" PRIu64
+           ",\"epochs\":%u,\"best_epoch\":%u,\"validation_nll\":%s,\"validation_auc\":%s,"
            "\"seconds\":%.3f,"
            "\"examples_per_second\":%.0f,\"recall_target\":%g,\"confidence\":%g,\"margin\":%g,"
            "\"withheld\":%.6f,\"margin_costs\":%.6f,\"dsps\":%u,\"dsps_unproven\":%u,"
-           "\"withheld_at_recall\":%.6f,\"withheld_at_recall_linear\":%s",
-           out, in->records - in->repeated, in->pairs, in->bids, train->epochs, train->best_epoch,
-           train->validation_nll, train->validation_auc, train->seconds, train->examples_per_second,
-           options->recall_target, options->confidence, options->margin, outlook->withheld,
-           outlook->margin_costs, outlook->dsps, outlook->unproven, report->withheld, linear);
+           "\"withheld_at_recall\":%s,\"withheld_at_recall_linear\":%s",
+           in->records - in->repeated, in->pairs, in->bids, train->epochs, train->best_epoch,
+           json_number(train->validation_nll, nll), json_number(train->validation_auc, auc),
+           train->seconds, train->examples_per_second, options->recall_target, options->confidence,
+           options->margin, outlook->withheld, outlook->margin_costs, outlook->dsps,
+           outlook->unproven, json_number(report->withheld, withheld),
+           json_number(report->withheld_linear, linear));
     for (uint32_t i = 0; i < importance->n_features; i++)
         printf("%s{\"feature\":\"%s\",\"nll_loss\":%.6f,\"withheld_loss\":%.6f}",
                i == 0 ? ",\"importance\":[" : ",", importance->features[i].name,

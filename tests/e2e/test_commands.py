@@ -99,6 +99,25 @@ def test_captures_that_cannot_be_learnt_from(t):
             assert not out.exists()
 
 
+def test_reports_of_odd_captures(t):
+    """One JSON document whatever there is to report: no bid in the later slice, quotes in a file's name."""
+    good = records(t.world_capture(requests=600))
+    late = json.loads(json.dumps(good))
+    for r in late[len(late) // 2:]:
+        for d in r["dsps"]:
+            d["outcome"] = "no_bid"
+    capture, model, rows = write(t.folder / "late.ndjson", late), t.folder / 'a "quoted\\" model', t.folder / 'ro"ws'
+    small = ["--epochs", 1, "--hidden", "8,4", "--json"]
+    report = one_json(t.run("train", "--capture", capture, "--out", model, *small).stdout)
+    assert report["model"] == str(model) and report["validation_auc"] is None and report["validation_nll"] >= 0
+    assert one_json(t.run("encode", "--capture", capture, "--out", rows, "--json").stdout)["out"] == str(rows)
+    for name, content, words in (("none", [], "no record"), ("unsound", ["[]"], "no sound record")):
+        path = write(t.folder / f"{name}.ndjson", content)
+        for arguments in (["evaluate", "--model", model], ["evaluate", "--model", model, "--by", "country", "--json"]):
+            r = t.run(*arguments, "--capture", path, status=1)
+            assert r.stdout == "" and r.stderr.splitlines()[-1].startswith(f"bidsieve evaluate: {words}"), r
+
+
 def test_logs_with_usual_mistakes(t):
     """What converters get wrong is said, and does not end up in a model."""
     good = records(t.world_capture(requests=600))
