@@ -81,7 +81,7 @@ bool train_options_take(const struct train_options_line *line, const char *comma
     trainset_options_default(out);
     if (!parse_hidden(line->hidden, &out->hidden1, &out->hidden2)) {
         fprintf(stderr,
-                "bidsieve %s: --hidden takes two sizes from 1 to 4096, such as 128,64, not %s\n",
+                "bidsieve %s: --hidden takes two sizes from 1 to 4096, such as 256,64, not %s\n",
                 command, line->hidden);
         return false;
     }
