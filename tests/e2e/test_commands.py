@@ -118,6 +118,27 @@ def test_reports_of_odd_captures(t):
             assert r.stdout == "" and r.stderr.splitlines()[-1].startswith(f"bidsieve evaluate: {words}"), r
 
 
+def test_architectures(t):
+    """What --arch and --linear make is in the file, loads, scores and is judged like any other."""
+    capture = t.world_capture(requests=600)
+    small = ["train", "--capture", capture, "--epochs", 1, "--hidden", "8,4", "--json", "--out"]
+    tensors, reports = {}, {}
+    for name, options in (("full", []), ("mlp", ["--arch", "mlp"]), ("linear", ["--arch", "linear"]), ("flag", ["--linear"])):
+        model = t.folder / name
+        reports[name] = one_json(t.run(*small, model, *options).stdout)
+        data = model.read_bytes()
+        tensors[name] = json.loads(data[8:8 + int.from_bytes(data[:8], "little")])
+        verdicts = t.run("score", "--model", model, stdin=capture.read_text()).stdout.splitlines()
+        assert all(0 <= d["p"] <= 1 for line in verdicts for d in json.loads(line)["dsps"])
+    assert {"gate.dsp", "conjunctions.rate"} <= set(tensors["full"])
+    assert not any(n.startswith(("gate.", "wide.", "conjunction")) for n in tensors["mlp"])
+    assert tensors["linear"]["hidden1.weight"]["shape"][0] == 1 and "wide.domain" in tensors["linear"]
+    assert (t.folder / "linear").read_bytes() == (t.folder / "flag").read_bytes()
+    # The linear model beside each of them, for who reads the report.
+    assert all(0 <= reports[n]["withheld_at_recall_linear"] <= 1 for n in ("full", "mlp")), reports
+    refused(t, 2, *small, t.folder / "m", "--arch", "resnet", words=["--arch", "mlp", "resnet"])
+
+
 def test_logs_with_usual_mistakes(t):
     """What converters get wrong is said, and does not end up in a model."""
     good = records(t.world_capture(requests=600))
