@@ -157,4 +157,23 @@ def test_refusals(t):
         assert r.stderr.startswith("bidsieve encode: ")
 
 
+def test_nothing_of_the_outcome_reaches_a_feature(t):
+    """Other bids, prices, winners and propensities for the same requests: the same vocabularies and inputs to the bit."""
+    capture = t.world_capture(requests=400)
+    records = [json.loads(line) for line in capture.read_text().splitlines()]
+    for i, record in enumerate(records):
+        for j, d in enumerate(record["dsps"]):
+            bid = (i * 7 + j * 3) % 5 == 0
+            record["dsps"][j] = {"dsp": d["dsp"], "sent": True, "why": "explore", "p": 0.25, "propensity": 0.5,
+                                 "outcome": "bid" if bid else "no_bid", **({"price": 9.5, "won": True, "paid": 9} if bid else {})}
+    other = t.folder / "other.ndjson"
+    other.write_text("".join(json.dumps(record) + "\n" for record in records))
+    for name, path in (("a", capture), ("b", other)):
+        t.run("encode", "--capture", path, "--out", t.folder / name)
+    a, b = rows(t.folder / "a"), rows(t.folder / "b")
+    assert a["label.npy"] != b["label.npy"] and a["weight.npy"] != b["weight.npy"] and a.keys() == b.keys()
+    for name in a.keys() - {"label.npy", "weight.npy", "meta.json"}:
+        assert a[name] == b[name], name
+
+
 run(globals())
