@@ -159,6 +159,7 @@ static void set_info(struct predictor *p, uint64_t checksum)
         .validation_bids = t->validation_bids,
         .negative_rate = p->metadata->negative_rate,
         .n_dsps = p->shape.n_dsps,
+        .checksum = checksum,
         .kernel = scorer_kernel_name(p->scorer),
         .memory = scorer_memory(p->scorer),
         .shape = &p->shape,

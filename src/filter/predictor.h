@@ -31,6 +31,7 @@ struct predictor_info {
     uint64_t train_pairs, train_bids, validation_pairs, validation_bids;
     float negative_rate;
     uint32_t n_dsps;
+    uint64_t checksum;  /* of the tensors' data */
     const char *kernel; /* that serves it here */
     struct scorer_memory memory;
     const struct network_shape *shape;

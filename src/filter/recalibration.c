@@ -36,11 +36,16 @@ static void work_dispose(struct work *w)
     free(w->tensors);
 }
 
-static int work_init(struct work *w, const char *path, struct error *err)
+static int work_init(struct work *w, const char *path, uint64_t checksum, struct error *err)
 {
     *w = (struct work){.path = path, .file = safetensors_open(path, err)};
     if (w->file == NULL || (w->metadata = model_metadata_read(w->file, path, err)) == NULL)
         return -1;
+    if (safetensors_checksum(w->file) != checksum)
+        return error_set(err,
+                         "%s: is another model than the one that was judged: it was replaced "
+                         "meanwhile; recalibrate it again",
+                         path);
     w->n_dsps = interner_count(w->metadata->dsps);
     w->fit = calloc(w->n_dsps, sizeof(*w->fit));
     w->calibration = calloc(w->n_dsps, sizeof(*w->calibration));
@@ -138,7 +143,7 @@ int recalibrate(const char *in_path, struct judgement *j, const struct recalibra
 {
     struct work w;
     struct safetensors_entry entries[MODEL_METADATA_ENTRIES] = {{0}};
-    int status = work_init(&w, in_path, err);
+    int status = work_init(&w, in_path, r->checksum, err);
     if (status == 0)
         status = judgement_calibrate(j, w.fit, err);
     if (status == 0)

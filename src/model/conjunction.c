@@ -28,6 +28,7 @@ enum {
 
 /* Bounds of the prior's shape: beyond the upper one a unit does not care for the feature. */
 static const float SHAPE_MIN = 0.05f, SHAPE_MAX = 1000;
+#define NO_OPINION 1e9f
 /* How unlike each other the units begin: factors are between exp(-x) and exp(x). */
 static const double START_SPREAD = 0.85;
 /* A unit that answers for fewer bids is left out. */
@@ -118,6 +119,7 @@ struct fit {
     units *factor;              /* [n_rows] */
     units *answered, *expected; /* [n_rows] sums of the E step; expected: at the present factors */
     units base;                 /* rate[u] of the units */
+    float unequal[UNITS];       /* sum w^2 / sum w of the bids that each answers for */
     float care[UNITS];          /* shape of the prior of the column at hand */
 };
 
@@ -166,8 +168,9 @@ static void add_up_several(struct fit *f, const struct column *c)
 }
 
 /* Counts of a gamma-Poisson law with mean E have the variance E + E^2 / shape: by moments, shape =
- * sum E^2 / sum((count - E)^2 - count). scale: what makes the expected counts sum to the found
- * ones. */
+ * sum E^2 / sum((count - E)^2 - count). Where a bid stands for several (explored calls), counts
+ * come in lumps of so many, and the prior weighs as many more. scale: what makes the expected
+ * counts sum to the found ones. */
 static void estimate_care(struct fit *f, const struct column *c, units *scale)
 {
     units answered = {0}, expected = {0}, squares = {0}, spread = {0};
@@ -182,9 +185,10 @@ static void estimate_care(struct fit *f, const struct column *c, units *scale)
         spread += off * off;
     }
     for (int u = 0; u < UNITS; u++) {
-        float excess = spread[u] - answered[u];
+        float excess = spread[u] - answered[u] * f->unequal[u];
         float shape = excess > 0 ? squares[u] / excess : SHAPE_MAX;
-        f->care[u] = fminf(fmaxf(shape, SHAPE_MIN), SHAPE_MAX);
+        shape = fminf(fmaxf(shape, SHAPE_MIN), SHAPE_MAX);
+        f->care[u] = shape < SHAPE_MAX ? shape * f->unequal[u] : NO_OPINION;
     }
 }
 
@@ -197,7 +201,7 @@ static void set_factors(struct fit *f, const struct column *c, const units *scal
         units plain = f->expected[v] / f->factor[v];
         units now = (f->answered[v] + care) / (plain * *scale + care);
         for (int u = 0; u < UNITS; u++)
-            if (f->care[u] >= SHAPE_MAX)
+            if (f->care[u] == NO_OPINION)
                 now[u] = 1;
         f->expected[v] = f->factor[v];
         f->factor[v] = now;
@@ -244,13 +248,18 @@ static void fit_column(struct fit *f, const struct column *c)
 /* Each unit as frequent as the bids that it answers for. */
 static void fit_rates(struct fit *f)
 {
-    units answered = {0}, expected = {0};
+    units answered = {0}, expected = {0}, squares = {0};
     find_bids(f);
     for (uint32_t i = 0; i < f->n; i++) {
         expected += f->rate[i] * f->weight[i];
-        if (i < f->n_bids)
-            answered += f->rate[i] * f->found[i];
+        if (i < f->n_bids) {
+            units own = f->rate[i] * f->found[i];
+            answered += own;
+            squares += own * f->weight[i];
+        }
     }
+    for (int u = 0; u < UNITS; u++)
+        f->unequal[u] = answered[u] > 0 ? squares[u] / answered[u] : 1;
     units change = (answered + 0.01f) / (expected + 0.01f);
     f->base *= change;
     for (uint32_t i = 0; i < f->n; i++)

@@ -261,6 +261,7 @@ int cmd_recalibrate(int argc, char **argv)
         double old =
             isfinite(info->recall_confidence) ? info->recall_confidence : RECALL_CONFIDENCE;
         job.model = model;
+        job.r.checksum = info->checksum;
         job.r.confidence = isfinite(confidence) ? confidence : old;
         job.r.margin = isfinite(margin) ? margin : info->recall_margin;
         status = run(&job, &capture, geo, json, &err);

@@ -14,7 +14,15 @@
 #include "model/scorer.h"
 #include "prng.h"
 
-enum { DSPS = 64, REQUESTS = 256, FEATURES = 20, REPEATS = 15, BUDGET_US = 300000 };
+enum {
+    DSPS = 64,
+    REQUESTS = 256,
+    FEATURES = 20,
+    FEATURES_DEFAULT = 60, /* about those of config/features.json */
+    UNITS_A_DSP = 18,      /* that are left of its conjunctions, usually */
+    REPEATS = 15,
+    BUDGET_US = 300000
+};
 
 static double now_us(void)
 {
@@ -137,21 +145,38 @@ static void blas_layers(const struct kernel_layers *l, const float *restrict h1,
 
 /* ---- the network ---- */
 
-static struct network *make_network(uint32_t hidden1, uint32_t hidden2)
+static struct network *make_network(uint32_t hidden1, uint32_t hidden2, uint32_t n_features,
+                                    uint32_t dsps)
 {
     static const uint32_t values[] = {20000, 8000, 2000, 500, 250, 60, 30, 26, 10, 7};
-    struct network_feature features[FEATURES];
-    for (uint32_t f = 0; f < FEATURES; f++) {
-        features[f] = (struct network_feature){"", values[f % 10], 8, f == 5 ? 4 : 1, f < 2};
+    struct network_feature features[FEATURES_DEFAULT];
+    for (uint32_t f = 0; f < n_features; f++) {
+        uint32_t size = f < 20 ? values[f % 10] : values[5 + f % 5];
+        features[f] = (struct network_feature){"", size, 8, f == 5 ? 4 : 1, f < 2};
         snprintf(features[f].name, sizeof(features[f].name), "f%u", f);
     }
-    features[3].values = DSPS + VALUE_FIRST;
-    struct network_shape s = {features, FEATURES, 3, DSPS, 6, hidden1, hidden2, true};
+    features[3].values = dsps + VALUE_FIRST;
+    struct network_shape s = {features, n_features, 3, dsps, 6, hidden1, hidden2, true};
     return network_create(&s, 1);
 }
 
+static void add_conjunctions(struct network *n)
+{
+    struct prng g = {3};
+    struct conjunctions *c = conjunctions_create(&n->shape, n->shape.n_dsps * UNITS_A_DSP);
+    for (uint32_t u = 0; u < c->n_units; u++) {
+        c->dsp[u] = (float)(u / UNITS_A_DSP);
+        c->rate[u] = 0.01f;
+    }
+    for (uint32_t f = 0; f < c->n_features; f++)
+        for (size_t i = 0; c->factor[f] != NULL && i < (size_t)c->values[f] * c->n_units; i++)
+            c->factor[f][i] = prng_unit(&g) < 0.8 ? 1 : (float)prng_unit(&g) * 2;
+    conjunctions_index(c);
+    n->conjunctions = c;
+}
+
 struct request {
-    uint32_t slots[FEATURES + 3];
+    uint32_t slots[FEATURES_DEFAULT + 3];
     float numeric[6];
 };
 
@@ -160,7 +185,7 @@ static void draw_requests(const struct network_shape *s, struct request *request
     struct prng g = {2};
     for (int i = 0; i < REQUESTS; i++) {
         uint32_t *at = requests[i].slots;
-        for (uint32_t f = 0; f < FEATURES; f++)
+        for (uint32_t f = 0; f < s->n_features; f++)
             for (uint32_t k = 0; f != 3 && k < s->features[f].slots; k++)
                 *at++ = (uint32_t)prng_below(&g, s->features[f].values);
         for (int k = 0; k < 6; k++)
@@ -221,7 +246,7 @@ static void bench(uint32_t hidden1, uint32_t hidden2)
     const struct kernel *kernels[4];
     const struct kernel_int8 *whole[KERNEL_INT8_MAX];
     size_t n_kernels = kernel_available(kernels), n_whole = kernel_int8_available(whole);
-    struct network *n = make_network(hidden1, hidden2);
+    struct network *n = make_network(hidden1, hidden2, FEATURES, DSPS);
     struct kernel blas = *kernels[n_kernels - 1]; /* all else as fast as it gets */
     draw_requests(&n->shape, requests);
     n->activation_top = 50;
@@ -237,6 +262,37 @@ static void bench(uint32_t hidden1, uint32_t hidden2)
     printf("}");
     free(blas_h2);
     network_destroy(n);
+}
+
+/* What `train` makes: the models know as many DSPs as they score. */
+static void bench_default(void)
+{
+    static struct request requests[REQUESTS];
+    const struct kernel *kernels[4];
+    const struct kernel_int8 *whole[KERNEL_INT8_MAX];
+    size_t n_kernels = kernel_available(kernels), n_whole = kernel_int8_available(whole);
+    struct network *n[4];
+    for (int i = 0; i < 4; i++) {
+        n[i] = make_network(256, 64, FEATURES_DEFAULT, dsps_of[i]);
+        n[i]->activation_top = 50;
+        add_conjunctions(n[i]);
+    }
+    draw_requests(&n[0]->shape, requests);
+    printf(",\"default: 256/64, %d features, conjunctions\":{", FEATURES_DEFAULT);
+    for (size_t k = 0; k < n_kernels + n_whole; k++) {
+        const char *name = k < n_kernels ? kernels[k]->name : whole[k - n_kernels]->name;
+        printf("%s\"%s\":{\"us\":", k > 0 ? "," : "", name);
+        for (int i = 0; i < 4; i++) {
+            struct scorer *s = k < n_kernels ? scorer_create_with(n[i], kernels[k], NULL)
+                                             : scorer_create_int8(n[i], whole[k - n_kernels], NULL);
+            printf("%s%.2f", i > 0 ? "," : "[", measure_us(s, requests, dsps_of[i]));
+            scorer_destroy(s);
+        }
+        printf("]}");
+    }
+    printf("}");
+    for (int i = 0; i < 4; i++)
+        network_destroy(n[i]);
 }
 
 static void print_peaks(void)
@@ -260,6 +316,7 @@ int main(void)
     bench(64, 32);
     bench(128, 64);
     bench(1000, 500);
+    bench_default();
     printf("}\n");
     return 0;
 }

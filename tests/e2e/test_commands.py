@@ -188,11 +188,14 @@ def test_garbage_lines_are_named_and_left_out(t):
 
 
 def test_same_seed_same_bytes(t):
-    capture = t.world_capture(requests=600)
-    one, two, other = (t.train(capture, name, "--seed", seed).read_bytes() for name, seed in
-                       (("a", 1), ("b", 1), ("c", 2)))
-    assert one == two
-    assert one != other
+    """A model with conjunctions and all, for one thread and for two; another seed is another model."""
+    capture = t.world_capture(requests=1500)
+    for threads in (2, 1):
+        one, two, other = (t.train(capture, name, "--seed", seed, "--threads", threads).read_bytes() for name, seed in
+                           (("a", 1), ("b", 1), ("c", 2)))
+        assert b"conjunctions.rate" in one
+        assert one == two, threads
+        assert one != other, threads
     packed = t.folder / "packed"
     packed.mkdir()
     (packed / "x.ndjson.gz").write_bytes(gzip.compress(capture.read_bytes()))
@@ -237,8 +240,9 @@ def test_judge(t):
     lines = t.run("score", "--model", model, stdin=capture.read_text()).stdout.splitlines()
     ours = judge(lines)
     assert ours["requests"] == 400 and ours["strangers"] == 0 and ours["total"]["calls"] == 1200
-    for row in ours["dsps"] + [ours["total"]]:
-        assert 0 < row["withheld"] < row["optimal_withheld"] and row["unscored"] == 0
+    assert ours["total"]["withheld"] > 0
+    for row in ours["dsps"] + [ours["total"]]:  # of a DSP with three bids the model knows next to nothing
+        assert 0 <= row["withheld"] < row["optimal_withheld"] and row["unscored"] == 0
         assert abs(row["ratio"] - row["withheld"] / row["optimal_withheld"]) < 1e-6
     verdicts = [json.loads(line) for line in lines]
     sent = sum(d["send"] for v in verdicts for d in v["dsps"])
@@ -425,17 +429,6 @@ def test_a_header_with_a_lie_in_it_is_refused(t):
     is_refused("metadata twice", f'{whole[:-1]}, "__metadata__": {{}}}}')
     is_refused("a key twice", whole.replace('"__metadata__": {', '"__metadata__": {"format": "bidsieve-1", '))
     is_refused("data that is not aligned", whole + " " * (-len(whole) % 8 + 2), pad=1)
-
-
-def test_training_twice_gives_identical_bytes(t):
-    """The same seed, data and threads, conjunctions and all; another seed is another model."""
-    capture = t.world_capture(requests=1500)
-    for threads in (1, 2):
-        once, again = (t.train(capture, f"{name}{threads}", "--threads", threads, "--seed", 7).read_bytes()
-                       for name in ("once", "again"))
-        assert b"conjunctions.rate" in once
-        assert once == again, threads
-        assert t.train(capture, "other", "--threads", threads, "--seed", 8).read_bytes() != once
 
 
 def test_a_model_rewritten_by_the_safetensors_library_loads(t):

@@ -121,6 +121,49 @@ static void test_fit_knows_what_matters(void **state)
     free(weight);
 }
 
+/* A log of which one call in fifty was kept, and weighs fifty, says as much as its calls, not as
+ * what they stand for: noise must not become opinion. */
+static void test_fit_weights_are_no_evidence(void **state)
+{
+    enum { REQUESTS = 20000, VALUES = 30 };
+    struct network_feature features[] = {{"dsp", 1 + VALUE_FIRST, 2, 1, false},
+                                         {"noise", VALUES + VALUE_FIRST, 2, 1, false}};
+    struct network_shape shape = {features, 2, 0, 1, 0, 4, 4, false};
+    uint32_t *slots = malloc(REQUESTS * sizeof(*slots)), *request;
+    request = malloc(REQUESTS * sizeof(*request));
+    uint16_t *dsp = calloc(REQUESTS, sizeof(*dsp));
+    uint8_t *label = malloc(REQUESTS);
+    float *weight = malloc(REQUESTS * sizeof(*weight));
+    struct prng g = {9};
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        request[i] = i;
+        slots[i] = VALUE_FIRST + (uint32_t)prng_below(&g, VALUES);
+        label[i] = prng_unit(&g) < 0.02;
+        weight[i] = 50;
+    }
+    struct examples e = {REQUESTS, slots, NULL, REQUESTS, request, dsp, label, weight};
+    struct conjunction_options o;
+    conjunction_options_default(&o);
+    struct conjunctions *c = conjunctions_fit(&shape, &e, &o, NULL);
+    assert_non_null(c);
+    struct network n = {.shape = shape, .conjunctions = c};
+    double low = 1, high = 0;
+    for (uint32_t v = 0; v < VALUES; v++) {
+        uint32_t row = VALUE_FIRST + v;
+        double p = 1 - exp(-fixture_rate(&n, &row, 0));
+        low = fmin(low, p);
+        high = fmax(high, p);
+    }
+    if (low < 0.01 || high > 0.03)
+        fail_msg("p goes from %.4f to %.4f, the truth is 0.02", low, high);
+    conjunctions_destroy(c);
+    free(slots);
+    free(request);
+    free(dsp);
+    free(label);
+    free(weight);
+}
+
 static void assert_same(const struct conjunctions *a, const struct conjunctions *b)
 {
     assert_int_equal(a->n_units, b->n_units);
@@ -162,6 +205,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fit_finds_planted_campaigns),
         cmocka_unit_test(test_fit_knows_what_matters),
+        cmocka_unit_test(test_fit_weights_are_no_evidence),
         cmocka_unit_test(test_fit_is_the_same_for_any_number_of_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
