@@ -1,34 +1,18 @@
 /* A request is read once, when it arrives: its features' texts become numbers (one interner a
- * feature), so that a million requests are some hundred MB and need not be kept. Training then cuts
- * by time, encodes, trains, measures the recall curves on the later slice with the scorer that will
- * serve, and writes the file.
- *
- * The newest traffic is worth most, and it is what the later slice withholds from training. So once
- * it has served its purpose (epochs, calibration, curves), the same recipe is followed again on all
- * of the data, and the result is what the file holds. Both networks give probabilities of the same
- * bids, so the thresholds of the first hold for the second, which has seen more and is a little
- * better than its curves say. */
+ * feature), so that a million requests are some hundred MB and need not be kept. */
 #include "filter/trainset.h"
 
 #include <assert.h>
-#include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "filter/golden.h"
-#include "filter/judgement.h"
 #include "filter/model_metadata.h"
-#include "filter/slices.h"
-#include "filter/warm.h"
-#include "model/safetensors.h"
 
 enum { ARENA_KEPT_BYTES = 1 << 20 };
 
 struct trainset {
     const struct schema *schema;
     const struct geo *geo;
-    const struct warm *warm; /* while it is trained from an older model */
     struct arena arena;
     bool borrows;             /* values and dsps are another's */
     struct interner **values; /* [features] */
@@ -42,7 +26,6 @@ struct trainset {
     struct collected_pair *pairs;
     uint64_t *seen; /* hashes of the records, open addressing; 0 = free */
     uint64_t n_seen, room_seen;
-    uint64_t pairs_refused; /* by trainset_add */
     struct trainset_counts counts;
 };
 
@@ -234,8 +217,7 @@ bool trainset_add(struct trainset *t, int64_t ts_ms, struct bytes request,
     reserve_request(t);
     t->first_pair[t->n_requests] = t->n_pairs;
     for (uint32_t i = 0; i < n_pairs; i++)
-        t->pairs_refused += !add_pair(t, &pairs[i]);
-    t->counts.pairs_dropped = t->pairs_refused;
+        t->counts.pairs_dropped += !add_pair(t, &pairs[i]);
     if (t->n_pairs == t->first_pair[t->n_requests])
         return true; /* nothing to learn from it */
     add_features(t, &r, ts_ms);
@@ -300,93 +282,14 @@ bool trainset_span(const struct trainset *t, int64_t *first_ms, int64_t *last_ms
     return t->n_requests > 0;
 }
 
-/* ---- the file ---- */
+/* ---- what is learnt from ---- */
 
-/* The vocabularies' tensors behind those already in `tensors`; texts and names are kept for the
- * caller to free. */
-struct vocabulary_tensor {
-    char name[96];
-    char *text;
-};
-
-static int add_vocabularies(const struct encoder *e, struct vocabulary_tensor *kept,
-                            struct tensor *tensors, size_t *n)
+const struct schema *trainset_schema(const struct trainset *t)
 {
-    for (uint32_t i = 0; i < e->schema->n_features; i++) {
-        size_t size;
-        if (e->vocabularies[i] == NULL)
-            continue;
-        if (vocabulary_write(e->vocabularies[i], &kept[i].text, &size) != 0)
-            return -1;
-        if (size == 0)
-            continue;
-        snprintf(kept[i].name, sizeof(kept[i].name), "vocabulary.%s", e->schema->features[i].name);
-        tensors[(*n)++] = (struct tensor){kept[i].name, TENSOR_U8, 1, {size}, kept[i].text, size};
-    }
-    return 0;
+    return t->schema;
 }
 
-static int write_model(const char *path, const struct network *net, const struct slices *s,
-                       const struct model_metadata *m, const struct golden *golden,
-                       struct error *err)
-{
-    uint32_t n_features = m->schema->n_features;
-    size_t room = 4 * (size_t)n_features + 16 + GOLDEN_TENSORS_MAX, n = 0;
-    struct tensor *tensors = calloc(room, sizeof(*tensors));
-    struct vocabulary_tensor *kept = calloc(n_features, sizeof(*kept));
-    struct safetensors_entry entries[MODEL_METADATA_ENTRIES] = {{0}};
-    int status = -1;
-    if (tensors == NULL || kept == NULL || network_tensors(net, tensors, room, &n) != 0 ||
-        add_vocabularies(s->encoder, kept, tensors, &n) != 0 ||
-        model_metadata_write(m, entries) != 0) {
-        error_set(err, "%s: out of memory", path);
-        goto done;
-    }
-    n += golden_tensors(golden, &net->shape, tensors + n);
-    status = safetensors_write(path, tensors, n, entries, MODEL_METADATA_ENTRIES, err);
-    model_metadata_free_entries(entries);
-done:
-    for (uint32_t i = 0; kept != NULL && i < n_features; i++)
-        free(kept[i].text);
-    free(kept);
-    free(tensors);
-    return status;
-}
-
-/* ---- training ---- */
-
-void trainset_options_default(struct trainset_options *o)
-{
-    memset(o, 0, sizeof(*o));
-    train_options_default(&o->train);
-    o->arch = ARCH_FULL;
-    o->baseline = true;
-    o->hidden1 = 256;
-    o->hidden2 = 64;
-    o->validation_share = 0.2;
-    o->recall_target = 0.97;
-    o->confidence = RECALL_CONFIDENCE;
-    o->margin = RECALL_MARGIN;
-    o->refit = true;
-}
-
-/* ---- one network ---- */
-
-/* A network and all that it was trained from. */
-struct trained {
-    struct slices slices;
-    struct network_shape shape;
-    struct network *network;
-};
-
-static void trained_dispose(struct trained *t)
-{
-    network_destroy(t->network);
-    network_shape_dispose(&t->shape);
-    slices_dispose(&t->slices);
-}
-
-static struct collected collected_of(const struct trainset *t)
+struct collected trainset_collected(const struct trainset *t)
 {
     return (struct collected){
         .n_requests = t->n_requests,
@@ -397,14 +300,13 @@ static struct collected collected_of(const struct trainset *t)
         .pairs = t->pairs,
         .values = t->values,
         .dsps = t->dsps,
-        .normalisation = t->warm != NULL ? warm_encoder(t->warm) : NULL,
     };
 }
 
-int trainset_learn_encoder(struct trainset *t, struct encoder **encoder, struct interner **dsps,
-                           struct error *err)
+int trainset_learn_encoder(const struct trainset *t, struct encoder **encoder,
+                           struct interner **dsps, struct error *err)
 {
-    const struct collected from = collected_of(t);
+    const struct collected from = trainset_collected(t);
     struct slices s;
     if (slices_create(&s, t->schema, &from, 0, err) != 0)
         return -1;
@@ -414,448 +316,4 @@ int trainset_learn_encoder(struct trainset *t, struct encoder **encoder, struct 
     s.dsps = NULL;
     slices_dispose(&s);
     return 0;
-}
-
-/* A linear model is a network whose hidden layers are one silent unit. */
-static void set_arch(struct network_shape *shape, const struct trainset_options *o)
-{
-    bool linear = o->arch == ARCH_LINEAR;
-    shape->hidden1 = linear ? 1 : o->hidden1;
-    shape->hidden2 = linear ? 1 : o->hidden2;
-    shape->gated = o->arch == ARCH_FULL;
-    for (uint32_t f = 0; linear && f < shape->n_features; f++)
-        shape->features[f].wide = f != shape->dsp_feature;
-}
-
-static int fit_conjunctions(struct trained *to, const struct train_options *train,
-                            struct error *err)
-{
-    struct conjunction_options o;
-    conjunction_options_default(&o);
-    o.seed = train->seed;
-    o.threads = train->threads;
-    o.progress = train->conjunction_progress;
-    o.progress_ctx = train->progress_ctx;
-    to->network->conjunctions = conjunctions_fit(&to->shape, &to->slices.train.examples, &o, err);
-    return to->network->conjunctions != NULL ? 0 : -1;
-}
-
-struct start {
-    const struct warm *warm;
-    const struct slices *slices;
-};
-
-static int start_warm(void *ctx, struct network *n)
-{
-    const struct start *s = ctx;
-    return warm_init(s->warm, s->slices->encoder, s->slices->dsps, n);
-}
-
-/* To be disposed of, whether it succeeds or not. */
-static int train_on(struct trained *to, struct trainset *t, const struct trainset_options *o,
-                    const struct train_options *given, double validation_share,
-                    struct train_report *report, struct error *err)
-{
-    struct train_options options = *given, *train = &options;
-    struct start start = {t->warm, &to->slices};
-    const struct collected from = collected_of(t);
-    struct slices *s = &to->slices;
-    if (slices_create(s, t->schema, &from, validation_share, err) != 0)
-        return -1;
-    if (encoder_shape(s->encoder, interner_count(s->dsps), &to->shape) != 0)
-        return error_set(err, "training: out of memory");
-    set_arch(&to->shape, o);
-    if (o->warm != NULL) {
-        if (warm_check_shape(t->warm, &to->shape, err) != 0)
-            return -1;
-        train->init = start_warm;
-        train->init_ctx = &start;
-    }
-    if (network_shape_check(&to->shape, err) != 0 ||
-        train_network(&to->shape, &s->train.examples, &s->validation.examples, train, &to->network,
-                      report, err) != 0)
-        return -1;
-    if (slices_settle_unseen_rows(s, to->network) != 0)
-        return error_set(err, "training: out of memory");
-    return o->arch == ARCH_FULL ? fit_conjunctions(to, train, err) : 0;
-}
-
-/* The same recipe on all of the data. Which epoch is the best is known only when the first training
- * ends, so the parameters of all are kept: the second one may run beside the first, and what comes
- * out does not depend on whether it does. */
-struct refit {
-    struct trainset *trainset;
-    const struct trainset_options *o;
-    struct trained trained;
-    struct train_report report;
-    uint32_t epochs_stop; /* 0: all of them */
-    float **epochs;       /* [epochs_max] parameters, NULL = not reached */
-    int status;
-    struct error err;
-};
-
-static void keep_epoch(void *ctx, uint32_t epoch, const struct network *n)
-{
-    struct refit *r = ctx;
-    float *kept = malloc(n->block_floats * sizeof(*kept));
-    if (kept != NULL)
-        memcpy(kept, n->block, n->block_floats * sizeof(*kept));
-    r->epochs[epoch - 1] = kept;
-}
-
-static void *run_refit(void *arg)
-{
-    struct refit *r = arg;
-    struct train_options train = r->o->train;
-    train.progress = NULL;
-    train.conjunction_progress = NULL;
-    train.epochs_stop = r->epochs_stop;
-    train.epoch_done = keep_epoch;
-    train.epoch_done_ctx = r;
-    r->status = train_on(&r->trained, r->trainset, r->o, &train, 0, &r->report, &r->err);
-    return NULL;
-}
-
-static int refit_init(struct refit *r, struct trainset *t, const struct trainset_options *o)
-{
-    *r = (struct refit){.trainset = t, .o = o};
-    r->epochs = calloc((size_t)o->train.epochs_max + 1, sizeof(*r->epochs));
-    return r->epochs != NULL ? 0 : -1;
-}
-
-static void refit_dispose(struct refit *r)
-{
-    for (uint32_t i = 0; r->epochs != NULL && i < r->o->train.epochs_max; i++)
-        free(r->epochs[i]);
-    free(r->epochs);
-    trained_dispose(&r->trained);
-}
-
-/* To the epoch that the first training found. */
-static int refit_settle(struct refit *r, const struct train_report *first, struct error *err)
-{
-    struct network *n = r->trained.network;
-    if (r->status != 0)
-        return error_set(err, "%s", r->err.text);
-    const float *best = r->epochs[first->best_epoch - 1];
-    if (best == NULL)
-        return error_set(err, "training: out of memory");
-    memcpy(n->block, best, n->block_floats * sizeof(*best));
-    if (slices_settle_unseen_rows(&r->trained.slices, n) != 0)
-        return error_set(err, "training: out of memory");
-    return 0;
-}
-
-/* ---- measuring on the validation slice ---- */
-
-/* The curves of the slice's DSPs go to the places of the same names. */
-static int measure_curves(struct model_metadata *m, const struct slices *s,
-                          const struct judgement *j, enum recall_of of,
-                          struct recall_curve **places, struct error *err)
-{
-    uint32_t n_dsps = interner_count(s->dsps);
-    struct recall_curve **curves = calloc((size_t)n_dsps + 1, sizeof(*curves));
-    if (curves == NULL)
-        return error_set(err, "training: out of memory");
-    int status = judgement_curves(j, of, m->training.confidence, curves, err);
-    for (uint32_t d = 0; d < n_dsps; d++)
-        places[interner_find(m->dsps, interner_text(s->dsps, d))] = curves[d];
-    free(curves);
-    return status;
-}
-
-/* A DSP that only the later slice has is calibrated as nobody. */
-static int calibrate(const struct model_metadata *m, const struct trained *judged,
-                     struct judgement *j, struct network *final, struct error *err)
-{
-    const struct slices *s = &judged->slices;
-    uint32_t n_dsps = interner_count(s->dsps);
-    struct calibration *fit = malloc(((size_t)n_dsps + 1) * sizeof(*fit));
-    int status =
-        fit != NULL ? judgement_calibrate(j, fit, err) : error_set(err, "training: out of memory");
-    for (uint32_t d = 0; status == 0 && d < n_dsps; d++) {
-        float *to = final->calibration[interner_find(m->dsps, interner_text(s->dsps, d))];
-        to[0] = judged->network->calibration[d][0] = (float)fit[d].slope;
-        to[1] = judged->network->calibration[d][1] = (float)fit[d].intercept;
-    }
-    free(fit);
-    return status;
-}
-
-/* Calibration for both networks, curves for the file: from what the judged one makes of the
- * later slice. */
-static int measure(struct model_metadata *m, const struct trained *judged, struct network *final,
-                   struct error *err)
-{
-    const struct slices *s = &judged->slices;
-    struct scorer *scorer = scorer_create(judged->network, err);
-    struct judgement *j = judgement_create(interner_count(s->dsps));
-    struct recall_curve *overall = malloc(sizeof(*overall));
-    int status = -1;
-    if (scorer == NULL)
-        goto done;
-    if (j == NULL || overall == NULL ||
-        judgement_score(j, scorer, &judged->shape, &s->validation.examples, s->validation.price) !=
-            0) {
-        error_set(err, "training: out of memory");
-        goto done;
-    }
-    if (calibrate(m, judged, j, final, err) != 0 || judgement_overall(j, overall, err) != 0 ||
-        measure_curves(m, s, j, RECALL_OF_BIDS, m->curves, err) != 0 ||
-        measure_curves(m, s, j, RECALL_OF_VALUE, m->value_curves, err) != 0)
-        goto done;
-    m->training.auc = overall->auc;
-    m->training.nll = overall->nll;
-    status = 0;
-done:
-    free(overall);
-    judgement_destroy(j);
-    scorer_destroy(scorer);
-    return status;
-}
-
-/* ---- one model ---- */
-
-/* What the file says of itself; the curves are measured on the slices of `judged`, those of a DSP
- * that is new in the later slice are missing. */
-static struct model_metadata *describe(const struct trainset *t, const struct trained *judged,
-                                       const struct trained *final,
-                                       const struct trainset_options *o,
-                                       const struct train_report *report)
-{
-    const struct slices *s = &judged->slices;
-    const struct encoder *encoder = final->slices.encoder;
-    struct model_metadata *m = model_metadata_create();
-    if (m == NULL)
-        return NULL;
-    uint32_t n = t->schema->n_numbers, n_dsps = interner_count(final->slices.dsps);
-    m->dsps = interner_create();
-    m->schema = schema_copy(t->schema);
-    m->mean = malloc((n + 1) * sizeof(*m->mean));
-    m->std = malloc((n + 1) * sizeof(*m->std));
-    m->curves = calloc(n_dsps, sizeof(*m->curves));
-    m->value_curves = calloc(n_dsps, sizeof(*m->value_curves));
-    if (m->dsps == NULL || m->schema == NULL || m->mean == NULL || m->std == NULL ||
-        m->curves == NULL || m->value_curves == NULL) {
-        model_metadata_destroy(m);
-        return NULL;
-    }
-    encoder_settle_dims(encoder, n_dsps, m->schema);
-    for (uint32_t i = 0; o->arch == ARCH_LINEAR && i < m->schema->n_features; i++)
-        m->schema->features[i].wide = m->schema->features[i].slots > 0;
-    for (uint32_t d = 0; d < n_dsps; d++)
-        interner_add(m->dsps, interner_text(final->slices.dsps, d));
-    memcpy(m->mean, encoder->mean, n * sizeof(*m->mean));
-    memcpy(m->std, encoder->std, n * sizeof(*m->std));
-    m->negative_rate = final->network->negative_rate;
-    m->training = (struct model_training){
-        .from_ms = s->train.from_ms,
-        .to_ms = s->train.to_ms,
-        .validation_from_ms = s->validation.from_ms,
-        .validation_to_ms = s->validation.to_ms,
-        .train_pairs = s->train.examples.n_pairs,
-        .train_bids = s->train.bids,
-        .validation_pairs = s->validation.examples.n_pairs,
-        .validation_bids = s->validation.bids,
-        .requests = t->counts.requests - t->counts.requests_repeated,
-        .requests_unreadable = t->counts.requests_unreadable,
-        .pairs_dropped = t->counts.pairs_dropped,
-        .seed = o->train.seed,
-        .epochs = report->epochs,
-        .best_epoch = report->best_epoch,
-        .refit = o->refit,
-        .learnt_to_ms = o->refit ? s->validation.to_ms : s->train.to_ms,
-        .recall_target = o->recall_target,
-        .confidence = o->confidence,
-        .margin = o->margin,
-        .auc = NAN,
-        .nll = NAN,
-    };
-    return m;
-}
-
-static int finish(struct trainset *t, const struct trained *judged, const struct trained *final,
-                  const struct trainset_options *o, struct train_report *report,
-                  const char *out_path, struct error *err)
-{
-    struct golden golden = {0};
-    struct scorer *scorer = NULL;
-    struct model_metadata *m = describe(t, judged, final, o, report);
-    const struct examples *seen = &final->slices.train.examples;
-    int status = -1;
-    if (m == NULL) {
-        error_set(err, "training: out of memory");
-        goto done;
-    }
-    if (measure(m, judged, final->network, err) != 0)
-        goto done;
-    scorer = scorer_create(final->network, err);
-    if (scorer == NULL)
-        goto done;
-    m->activation_top = scorer_activation_top(scorer, seen->slots, seen->numeric, seen->n_requests);
-    if (golden_create(&golden, scorer, &final->shape, seen->slots, seen->numeric,
-                      seen->n_requests) != 0) {
-        error_set(err, "training: out of memory");
-        goto done;
-    }
-    report->validation_nll = m->training.nll; /* calibrated */
-    status = write_model(out_path, final->network, &final->slices, m, &golden, err);
-done:
-    golden_dispose(&golden);
-    scorer_destroy(scorer);
-    model_metadata_destroy(m);
-    return status;
-}
-
-/* Both trainings, beside each other when there are two threads. */
-static int train_both(struct trained *judged, struct refit *again, struct trainset *t,
-                      const struct trainset_options *o, struct train_report *report,
-                      struct error *err)
-{
-    struct trainset_options half = *o;
-    pthread_t thread;
-    bool beside = o->train.threads > 1 && pthread_create(&thread, NULL, run_refit, again) == 0;
-    if (beside)
-        half.train.threads = o->train.threads / 2;
-    int status = train_on(judged, t, &half, &half.train, o->validation_share, report, err);
-    if (beside)
-        pthread_join(thread, NULL);
-    else if (status == 0) {
-        again->epochs_stop = report->best_epoch;
-        run_refit(again);
-    }
-    return status == 0 ? refit_settle(again, report, err) : -1;
-}
-
-/* ---- how it compares ---- */
-
-static int withheld_at(const struct trained *t, double recall, double *out, struct error *err)
-{
-    const struct slice *later = &t->slices.validation;
-    struct scorer *scorer = scorer_create(t->network, err);
-    struct judgement *j = judgement_create(t->shape.n_dsps);
-    int status = -1;
-    if (scorer == NULL || j == NULL ||
-        judgement_score(j, scorer, &t->shape, &later->examples, NULL) != 0)
-        error_set(err, "training: out of memory");
-    else
-        status = judgement_withheld_at(j, recall, out, err);
-    judgement_destroy(j);
-    scorer_destroy(scorer);
-    return status;
-}
-
-/* A linear model of the same slices. */
-static int compare(struct trainset *t, const struct trainset_options *o,
-                   const struct trained *judged, struct trainset_report *report, struct error *err)
-{
-    struct trainset_options linear = *o;
-    struct trained baseline = {0};
-    struct train_report ignored;
-    if (withheld_at(judged, o->recall_target, &report->withheld, err) != 0)
-        return -1;
-    if (!o->baseline || o->arch == ARCH_LINEAR)
-        return 0;
-    linear.arch = ARCH_LINEAR;
-    linear.warm = NULL;
-    linear.train.linear = true;
-    linear.train.progress = NULL;
-    int status = train_on(&baseline, t, &linear, &linear.train, o->validation_share, &ignored, err);
-    if (status == 0)
-        status = withheld_at(&baseline, o->recall_target, &report->withheld_linear, err);
-    trained_dispose(&baseline);
-    return status;
-}
-
-/* Of the judged network, once it is calibrated: the other one has seen the later slice. */
-static int ablate(const struct trainset *t, const struct trainset_options *o,
-                  const struct trained *judged, struct importance *out, struct error *err)
-{
-    const struct importance_options options = {.recall = o->recall_target,
-                                               .seed = o->train.seed,
-                                               .progress = o->ablate_progress,
-                                               .progress_ctx = o->train.progress_ctx};
-    return importance_measure(out, judged->network, t->schema, &judged->slices.validation.examples,
-                              &options, err);
-}
-
-static int train_and_write(struct trainset *t, const struct trainset_options *o,
-                           const char *out_path, struct trainset_report *report, struct error *err)
-{
-    struct trained judged = {0};
-    struct refit again;
-    int status = -1;
-    if (refit_init(&again, t, o) != 0)
-        return error_set(err, "training: out of memory");
-    if (o->refit)
-        status = train_both(&judged, &again, t, o, &report->train, err);
-    else
-        status = train_on(&judged, t, o, &o->train, o->validation_share, &report->train, err);
-    if (status == 0)
-        status = compare(t, o, &judged, report, err);
-    if (status == 0) {
-        t->counts.pairs_dropped = t->pairs_refused + judged.slices.pairs_dropped;
-        status = finish(t, &judged, o->refit ? &again.trained : &judged, o, &report->train,
-                        out_path, err);
-    }
-    if (status == 0 && o->ablate)
-        status = ablate(t, o, &judged, &report->importance, err);
-    trained_dispose(&judged);
-    refit_dispose(&again);
-    return status;
-}
-
-/* A network is judged on what it has not seen, and the older model hands down what it has seen. */
-static int check_unseen(const struct trainset *t, const struct trainset_options *o,
-                        const struct warm *warm, struct error *err)
-{
-    int64_t first = 0, last = 0, learnt_to = warm_learnt_to_ms(warm);
-    if (!trainset_span(t, &first, &last))
-        return 0; /* refused for that */
-    double span = (double)last - (double)first;
-    double since = (double)last - (double)learnt_to;
-    if (learnt_to < 0 || since > span * o->validation_share)
-        return 0;
-    if (since <= 0)
-        return error_set(err,
-                         "warm start: %s has learnt from traffic as new as the newest here: "
-                         "nothing is left to judge by; add later captures",
-                         o->warm);
-    return error_set(err,
-                     "warm start: %s has learnt from traffic of the last %g of the time covered, "
-                     "which the result would be judged by; a validation share below %.4f leaves "
-                     "that out",
-                     o->warm, o->validation_share, since / span);
-}
-
-static int train_warm(struct trainset *t, const struct trainset_options *o, const char *out_path,
-                      struct trainset_report *report, struct error *err)
-{
-    struct warm *warm = warm_open(o->warm, err);
-    const struct schema *own = t->schema;
-    struct schema *settled = NULL;
-    int status = -1;
-    if (warm != NULL && check_unseen(t, o, warm, err) == 0)
-        settled = warm_schema(warm, own, err);
-    if (settled != NULL) {
-        t->schema = settled;
-        t->warm = warm;
-        status = train_and_write(t, o, out_path, report, err);
-        t->schema = own;
-        t->warm = NULL;
-    }
-    schema_destroy(settled);
-    warm_destroy(warm);
-    return status;
-}
-
-int trainset_train(struct trainset *t, const struct trainset_options *given, const char *out_path,
-                   struct trainset_report *report, struct error *err)
-{
-    struct trainset_options o = *given;
-    o.train.linear = o.arch == ARCH_LINEAR;
-    *report = (struct trainset_report){.withheld = NAN, .withheld_linear = NAN};
-    if (!(o.validation_share > 0 && o.validation_share < 1))
-        return error_set(err, "training: validation share must be between 0 and 1");
-    return (o.warm != NULL ? train_warm : train_and_write)(t, &o, out_path, report, err);
 }

@@ -1,14 +1,12 @@
-/* From capture records to a model file: collects (request, DSP, outcome), splits by time, builds
- * vocabularies from the training slice alone, trains, draws recall curves from the validation
- * slice, writes the model. */
+/* Collects (request, DSP, outcome) from capture records, compactly, for training
+ * (filter/training.h). One thread. */
 #ifndef FILTER_TRAINSET_H
 #define FILTER_TRAINSET_H
 
 #include "error.h"
 #include "filter/encoder.h"
 #include "filter/features.h"
-#include "filter/importance.h"
-#include "model/train.h"
+#include "filter/slices.h"
 
 struct trainset;
 struct trainset *trainset_create(const struct schema *s, const struct geo *geo /* may be NULL */);
@@ -34,8 +32,7 @@ struct trainset_counts {
     uint64_t requests, requests_unreadable;
     uint64_t requests_repeated; /* like another to the letter, DSPs and labels too; left out */
     uint64_t pairs, bids;       /* labels taken */
-    uint64_t pairs_dropped; /* a propensity outside (0, 1], no DSP name; after training, those of
-                               DSPs without a label in the training slice too */
+    uint64_t pairs_dropped;     /* a propensity outside (0, 1], no DSP name */
 };
 const struct trainset_counts *trainset_counts(const struct trainset *t);
 
@@ -48,45 +45,11 @@ bool trainset_span(const struct trainset *t, int64_t *first_ms, int64_t *last_ms
 
 /* What training on all of it would encode with, for who trains elsewhere: vocabularies and
  * normalisation, and the DSPs by name. The caller destroys both. */
-int trainset_learn_encoder(struct trainset *t, struct encoder **encoder, struct interner **dsps,
-                           struct error *err);
+int trainset_learn_encoder(const struct trainset *t, struct encoder **encoder,
+                           struct interner **dsps, struct error *err);
 
-/* What is trained. All are read, scored and judged by the same code. */
-enum trainset_arch {
-    ARCH_FULL,   /* a gated network, and conjunctions */
-    ARCH_MLP,    /* the published network: one trunk, the DSP an embedding like others */
-    ARCH_LINEAR, /* a logistic regression for each DSP, a weight for each value */
-};
-
-struct trainset_options {
-    struct train_options train;
-    enum trainset_arch arch;
-    bool baseline; /* a linear model is trained and judged beside it, to compare; default true */
-    uint32_t hidden1, hidden2;
-    double validation_share; /* of the time covered, at the end; default 0.2 */
-    bool refit;              /* train once more on all of it; default true */
-    double recall_target;    /* reported; and the default of `evaluate` */
-    double confidence;       /* of the curves' bounds, in (0, 1); default RECALL_CONFIDENCE */
-    double margin;           /* see model_metadata.h; default RECALL_MARGIN */
-    const char *warm;        /* a model file to begin from (filter/warm.h); NULL */
-    bool ablate;             /* report what each feature contributes; default false */
-    /* While that is measured, with train.progress_ctx; may be NULL. */
-    void (*ablate_progress)(void *ctx, uint32_t features_done, uint32_t features);
-};
-void trainset_options_default(struct trainset_options *o);
-
-/* Shares withheld of the later slice where exactly the recall target is kept on it, by thresholds
- * that know the slice: for comparing models, not a promise. NAN: not asked for. */
-struct trainset_report {
-    struct train_report train;
-    double withheld, withheld_linear;
-    struct importance importance; /* of the network that was judged, on the later slice; empty
-                                     without `ablate`; importance_dispose frees it */
-};
-
-/* Trains and writes out_path. -1 when there is nothing to learn from: too few records, no bids, one
- * moment of time. */
-int trainset_train(struct trainset *t, const struct trainset_options *o, const char *out_path,
-                   struct trainset_report *report, struct error *err);
+const struct schema *trainset_schema(const struct trainset *t);
+/* All of it, borrowed until something is added. */
+struct collected trainset_collected(const struct trainset *t);
 
 #endif

@@ -70,8 +70,8 @@ static int train_file(struct backtest *b, uint32_t step, struct trainset *set, c
 {
     int64_t from_ms = (b->first_day + step) * DAY_MS;
     int64_t cut_ms = from_ms + b->o.train_days * DAY_MS, first_ms = INT64_MAX, last_ms = 0;
-    struct trainset_options o = b->o.training;
-    struct trainset_report report;
+    struct training_options o = b->o.training;
+    struct training_report report;
     struct trainset *part = trainset_between(set, from_ms, cut_ms + DAY_MS);
     int status = -1;
     if (!trainset_span(part, &first_ms, &last_ms) || first_ms >= cut_ms || last_ms < cut_ms) {
@@ -84,7 +84,7 @@ static int train_file(struct backtest *b, uint32_t step, struct trainset *set, c
     progress->step = step;
     o.train.progress = show_training;
     o.train.progress_ctx = progress;
-    status = trainset_train(part, &o, path, &report, err);
+    status = training_run(part, &o, path, &report, err);
 done:
     trainset_destroy(part);
     return status;

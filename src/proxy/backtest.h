@@ -6,12 +6,12 @@
 #include <jansson.h>
 
 #include "filter/predictor.h"
-#include "filter/trainset.h"
+#include "filter/training.h"
 #include "proxy/labelled.h"
 
 struct backtest_options {
     uint32_t train_days; /* then one to calibrate on, then one to test on */
-    struct trainset_options training;
+    struct training_options training;
     enum recall_of of;
 };
 

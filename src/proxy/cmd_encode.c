@@ -10,6 +10,7 @@
 #include "proxy/cli.h"
 #include "proxy/commands.h"
 #include "proxy/features_default.h"
+#include "proxy/labelled.h"
 #include "proxy/progress.h"
 
 /* ---- reading, once to learn vocabularies and once to encode ---- */
@@ -21,27 +22,6 @@ struct reading {
     uint64_t records, refused;
     char first_fault[1200];
 };
-
-/* Calls that were sent and answered with a bid or without one. */
-static uint32_t labels_of(const struct capture_record *r, struct trainset_pair **pairs,
-                          uint32_t *room)
-{
-    uint32_t n = 0;
-    if (*room < r->n_dsps) {
-        *room = r->n_dsps * 2;
-        *pairs = realloc(*pairs, *room * sizeof(**pairs));
-        if (*pairs == NULL)
-            abort();
-    }
-    for (uint32_t i = 0; i < r->n_dsps; i++) {
-        const struct capture_dsp *d = &r->dsps[i];
-        bool bid = bytes_is(d->outcome, "bid");
-        if (d->sent && (bid || bytes_is(d->outcome, "no_bid")))
-            (*pairs)[n++] =
-                (struct trainset_pair){.dsp = d->dsp, .bid = bid, .propensity = d->propensity};
-    }
-    return n;
-}
 
 static void refuse(struct reading *in, const char *why)
 {
@@ -85,7 +65,7 @@ static int read_all(struct reading *in, struct error *err)
             continue;
         }
         in->records++;
-        uint32_t n = labels_of(&record, &pairs, &room);
+        uint32_t n = labelled_pairs(&record, &pairs, &room);
         result = take(in, reader, &record, pairs, n, err);
         if (progress_due(&progress))
             progress_show(&progress, "%s: %3.0f%%, %" PRIu64 " requests",

@@ -77,7 +77,7 @@ static void print_importance(const struct importance *all, double recall)
 }
 
 static void print_report(const char *out, const struct train_input *n,
-                         const struct trainset_report *all, const struct outlook *o, double recall)
+                         const struct training_report *all, const struct outlook *o, double recall)
 {
     const struct train_report *report = &all->train;
     double hours = (double)(n->last_ms - n->first_ms) / 3.6e6;
@@ -114,8 +114,8 @@ static const char *json_number(double x, char text[32])
 }
 
 static void print_json(const char *out, const struct train_input *in,
-                       const struct trainset_report *report, const struct outlook *outlook,
-                       const struct trainset_options *options)
+                       const struct training_report *report, const struct outlook *outlook,
+                       const struct training_options *options)
 {
     const struct train_report *train = &report->train;
     const struct importance *importance = &report->importance;
@@ -141,11 +141,11 @@ static void print_json(const char *out, const struct train_input *in,
     puts(importance->n_features > 0 ? "]}" : "}");
 }
 
-static int train(struct train_input *in, struct trainset_options *options, const char *out,
+static int train(struct train_input *in, struct training_options *options, const char *out,
                  bool json)
 {
     struct error err = {""};
-    struct trainset_report report;
+    struct training_report report;
     struct outlook outlook;
     struct progress progress;
     progress_begin(&progress);
@@ -153,7 +153,7 @@ static int train(struct train_input *in, struct trainset_options *options, const
     options->train.conjunction_progress = show_conjunctions;
     options->train.progress_ctx = &progress;
     options->ablate_progress = show_ablation;
-    int failed = trainset_train(in->set, options, out, &report, &err);
+    int failed = training_run(in->set, options, out, &report, &err);
     progress_end(&progress);
     if (!failed)
         failed = look_ahead(out, options->recall_target, &outlook, &err);
@@ -222,7 +222,7 @@ int cmd_train(int argc, char **argv)
         .n_options = n,
     };
     int status = cli_parse(&command, argc, argv);
-    struct trainset_options o;
+    struct training_options o;
     if (status == CLI_RUN && !train_options_take(&line, "train", &o))
         status = 2;
     if (status == CLI_RUN) {

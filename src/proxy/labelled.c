@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "filter/trainset.h"
 #include "proxy/progress.h"
 
 struct labelled_reader {
@@ -46,6 +45,33 @@ void labelled_close(struct labelled_reader *r)
     free(r);
 }
 
+/* Calls that were sent and answered, with a bid or without one. */
+static bool has_label(const struct capture_dsp *d, bool *bid)
+{
+    *bid = bytes_is(d->outcome, "bid");
+    return d->sent && (*bid || bytes_is(d->outcome, "no_bid"));
+}
+
+uint32_t labelled_pairs(const struct capture_record *r, struct trainset_pair **pairs,
+                        uint32_t *room)
+{
+    uint32_t n = 0;
+    if (*room < r->n_dsps) {
+        *room = r->n_dsps * 2;
+        *pairs = realloc(*pairs, *room * sizeof(**pairs));
+        if (*pairs == NULL)
+            abort();
+    }
+    for (uint32_t i = 0; i < r->n_dsps; i++) {
+        const struct capture_dsp *d = &r->dsps[i];
+        bool bid;
+        if (has_label(d, &bid))
+            (*pairs)[n++] =
+                (struct trainset_pair){d->dsp, bid, d->propensity, bid ? d->price : NAN};
+    }
+    return n;
+}
+
 static void take_calls(struct labelled_reader *r, const struct capture_record *record,
                        struct labelled_record *out)
 {
@@ -53,8 +79,8 @@ static void take_calls(struct labelled_reader *r, const struct capture_record *r
     out->n_calls = 0;
     for (uint32_t i = 0; i < record->n_dsps; i++) {
         const struct capture_dsp *d = &record->dsps[i];
-        bool bid = bytes_is(d->outcome, "bid");
-        if (!d->sent || (!bid && !bytes_is(d->outcome, "no_bid")))
+        bool bid;
+        if (!has_label(d, &bid))
             continue;
         out->calls[out->n_calls++] = (struct labelled_call){
             d->dsp, bid, (float)fmin(1 / d->propensity, TRAINSET_WEIGHT_MAX),

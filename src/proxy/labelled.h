@@ -6,6 +6,7 @@
 
 #include "filter/judgement.h"
 #include "filter/predictor.h"
+#include "filter/trainset.h"
 #include "proxy/capture.h"
 #include "proxy/cli.h"
 
@@ -52,5 +53,10 @@ uint32_t labelled_score(struct labelled_reader *r, const struct labelled_record 
 
 /* Adds what labelled_score gave. */
 void labelled_judge(struct judgement *j, const struct labelled_score *scores, uint32_t n);
+
+/* The labels of one record, for a training set: fills *pairs, an array with that much room, which
+ * grows and is the caller's to free. Returns how many. No memory ends the program. */
+uint32_t labelled_pairs(const struct capture_record *r, struct trainset_pair **pairs,
+                        uint32_t *room);
 
 #endif

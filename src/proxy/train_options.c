@@ -2,13 +2,13 @@
 #include "proxy/train_options.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proxy/capture.h"
 #include "proxy/features_default.h"
+#include "proxy/labelled.h"
 #include "proxy/progress.h"
 #include "proxy/recall_options.h"
 
@@ -16,8 +16,8 @@
 
 size_t train_options_rows(struct train_options_line *line, struct cli_option *rows)
 {
-    struct trainset_options o;
-    trainset_options_default(&o);
+    struct training_options o;
+    training_options_default(&o);
     *line = (struct train_options_line){.hidden = "256,64",
                                         .arch = "full",
                                         .recall = o.recall_target,
@@ -76,9 +76,9 @@ static bool parse_hidden(const char *text, uint32_t *hidden1, uint32_t *hidden2)
 }
 
 bool train_options_take(const struct train_options_line *line, const char *command,
-                        struct trainset_options *out)
+                        struct training_options *out)
 {
-    trainset_options_default(out);
+    training_options_default(out);
     if (!parse_hidden(line->hidden, &out->hidden1, &out->hidden2)) {
         fprintf(stderr,
                 "bidsieve %s: --hidden takes two sizes from 1 to 4096, such as 256,64, not %s\n",
@@ -95,7 +95,7 @@ bool train_options_take(const struct train_options_line *line, const char *comma
                 line->arch);
         return false;
     }
-    out->arch = line->linear ? ARCH_LINEAR : (enum trainset_arch)arch;
+    out->arch = line->linear ? ARCH_LINEAR : (enum training_arch)arch;
     out->recall_target = line->recall;
     out->confidence = line->confidence;
     out->margin = line->margin;
@@ -121,27 +121,6 @@ static void note_fault(struct read_counts *n, const char *text)
 {
     if (n->first_fault[0] == '\0')
         snprintf(n->first_fault, sizeof(n->first_fault), "%s", text);
-}
-
-/* The labels of one record: calls that were sent and answered with a bid or without one. */
-static uint32_t labelled_pairs(const struct capture_record *r, struct trainset_pair **pairs,
-                               uint32_t *room)
-{
-    if (*room < r->n_dsps) {
-        *room = r->n_dsps * 2;
-        *pairs = realloc(*pairs, *room * sizeof(**pairs));
-        if (*pairs == NULL)
-            abort();
-    }
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < r->n_dsps; i++) {
-        const struct capture_dsp *d = &r->dsps[i];
-        bool bid = bytes_is(d->outcome, "bid");
-        if (!d->sent || (!bid && !bytes_is(d->outcome, "no_bid")))
-            continue;
-        (*pairs)[n++] = (struct trainset_pair){d->dsp, bid, d->propensity, bid ? d->price : NAN};
-    }
-    return n;
 }
 
 static int read_captures(struct trainset *set, const struct cli_list *paths, struct read_counts *n,

@@ -3,7 +3,7 @@
 #ifndef PROXY_TRAIN_OPTIONS_H
 #define PROXY_TRAIN_OPTIONS_H
 
-#include "filter/trainset.h"
+#include "filter/training.h"
 #include "proxy/cli.h"
 
 enum { TRAIN_OPTIONS_MAX = 24 };
@@ -20,7 +20,7 @@ struct train_options_line { /* what the words of the command line were */
 size_t train_options_rows(struct train_options_line *line, struct cli_option *rows);
 /* After parsing. False: said on stderr, wrong usage. */
 bool train_options_take(const struct train_options_line *line, const char *command,
-                        struct trainset_options *out);
+                        struct training_options *out);
 
 struct train_input {
     struct schema *schema;

@@ -11,7 +11,7 @@
 
 #include "filter/decision.h"
 #include "filter/encoder.h"
-#include "filter/trainset.h"
+#include "filter/training.h"
 #include "prng.h"
 
 enum { REQUESTS = 2000, ROUNDS = 40, DSPS_MAX = 32 };
@@ -99,15 +99,15 @@ static struct predictor *train(const struct schema *s, const struct bytes *bodie
         trainset_add(t, (int64_t)i * 60000, bodies[i], pairs, DSPS_MAX, &e);
         *add_us += now_us() - from;
     }
-    struct trainset_options o;
-    struct trainset_report report;
+    struct training_options o;
+    struct training_report report;
     struct error err = {""};
-    trainset_options_default(&o);
+    training_options_default(&o);
     o.train.epochs_max = 1;
     char path[] = "/tmp/bench-model-XXXXXX";
     int fd = mkstemp(path);
     struct predictor *p = NULL;
-    if (trainset_train(t, &o, path, &report, &err) == 0)
+    if (training_run(t, &o, path, &report, &err) == 0)
         p = predictor_load(path, &err);
     close(fd);
     unlink(path);

@@ -4,7 +4,7 @@
 #define TESTS_FILTER_SMALL_WORLD_H
 
 #include "filter/predictor.h"
-#include "filter/trainset.h"
+#include "filter/training.h"
 #include "prng.h"
 #include "tests/filter/fixture.h"
 
@@ -62,9 +62,9 @@ static inline void small_world_fill(struct trainset *t, uint32_t from, uint32_t 
     }
 }
 
-static inline void small_world_options(struct trainset_options *o)
+static inline void small_world_options(struct training_options *o)
 {
-    trainset_options_default(o);
+    training_options_default(o);
     o->hidden1 = 16;
     o->hidden2 = 8;
     o->train.epochs_max = 12;
@@ -76,15 +76,15 @@ static inline void small_world_options(struct trainset_options *o)
 static inline char *small_world_model(void)
 {
     struct error err = {""};
-    struct trainset_options o;
-    struct trainset_report report;
+    struct training_options o;
+    struct training_report report;
     struct schema *s = schema_parse(bytes_of(SMALL_WORLD_SCHEMA), "small world", &err);
     assert_non_null(s);
     struct trainset *t = trainset_create(s, NULL);
     small_world_fill(t, 0, SMALL_WORLD_REQUESTS);
     small_world_options(&o);
     char *path = fixture_temporary("", 0);
-    if (trainset_train(t, &o, path, &report, &err) != 0)
+    if (training_run(t, &o, path, &report, &err) != 0)
         fail_msg("%s", err.text);
     trainset_destroy(t);
     schema_destroy(s);

@@ -17,8 +17,8 @@ static const struct importance_feature *find(const struct importance *all, const
 static void test_what_decides_is_found(void **state)
 {
     struct error err = {""};
-    struct trainset_options o;
-    struct trainset_report report[2];
+    struct training_options o;
+    struct training_report report[2];
     struct schema *s = schema_parse(bytes_of(SMALL_WORLD_SCHEMA), "small world", &err);
     assert_non_null(s);
     char *path = fixture_temporary("", 0);
@@ -29,7 +29,7 @@ static void test_what_decides_is_found(void **state)
         struct trainset *t = trainset_create(s, NULL);
         small_world_fill(t, 0, SMALL_WORLD_REQUESTS);
         o.refit = i == 1; /* the judged network is the same with it and without */
-        if (trainset_train(t, &o, path, &report[i], &err) != 0)
+        if (training_run(t, &o, path, &report[i], &err) != 0)
             fail_msg("%s", err.text);
         trainset_destroy(t);
     }

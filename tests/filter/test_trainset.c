@@ -101,13 +101,13 @@ static void test_slices_by_time(void **state)
         struct trainset *t = trainset_create(s, NULL);
         for (int part = 0; part < 6; part++)
             small_world_fill(t, order[k][part] * 200, 200);
-        struct trainset_options o;
-        struct trainset_report report;
+        struct training_options o;
+        struct training_report report;
         small_world_options(&o);
         o.train.epochs_max = 2;
         o.train.threads = 1 + (uint32_t)k; /* in turn, or beside each other */
         char *path = fixture_temporary("", 0);
-        assert_int_equal(trainset_train(t, &o, path, &report, &err), 0);
+        assert_int_equal(training_run(t, &o, path, &report, &err), 0);
         struct predictor *p = predictor_load(path, &err);
         if (p == NULL)
             fail_msg("%s", err.text);
@@ -139,15 +139,15 @@ static void test_between_is_a_set_of_its_own(void **state)
     char *data[2];
     for (int i = 0; i < 2; i++) {
         int64_t first_ms, last_ms;
-        struct trainset_options o;
-        struct trainset_report report;
+        struct training_options o;
+        struct training_report report;
         assert_true(trainset_span(sets[i], &first_ms, &last_ms));
         assert_int_equal(first_ms, FIXTURE_TS + INT64_C(60000) * FROM);
         assert_int_equal(last_ms, FIXTURE_TS + INT64_C(60000) * (FROM + N - 1));
         small_world_options(&o);
         o.train.epochs_max = 2;
         char *path = fixture_temporary("", 0);
-        if (trainset_train(sets[i], &o, path, &report, &err) != 0)
+        if (training_run(sets[i], &o, path, &report, &err) != 0)
             fail_msg("%s", err.text);
         data[i] = file_read(path, &size[i]);
         unlink(path);
@@ -258,11 +258,11 @@ static void test_nothing_to_learn(void **state)
         struct trainset *t = trainset_create(s, NULL);
         for (size_t k = 0; cases[i].rows[k].label >= 0; k++)
             add(t, cases[i].rows[k].ts_ms, PLAIN, "a", cases[i].rows[k].label == 1, 1);
-        struct trainset_options o;
-        struct trainset_report report;
+        struct training_options o;
+        struct training_report report;
         small_world_options(&o);
         o.validation_share = cases[i].share;
-        assert_int_equal(trainset_train(t, &o, "/tmp/bidsieve-never-written", &report, &err), -1);
+        assert_int_equal(training_run(t, &o, "/tmp/bidsieve-never-written", &report, &err), -1);
         if (strstr(err.text, cases[i].says) == NULL)
             fail_msg("said \"%s\", not \"%s\"", err.text, cases[i].says);
         assert_int_equal(access("/tmp/bidsieve-never-written", F_OK), -1);
@@ -281,15 +281,15 @@ static void test_dsp_of_the_later_slice(void **state)
     small_world_fill(t, 0, 500);
     for (int i = 0; i < 7; i++)
         add(t, FIXTURE_TS + INT64_C(60000) * (490 + i), PLAIN, "newcomer", true, 1);
-    struct trainset_options o;
-    struct trainset_report report;
+    struct training_options o;
+    struct training_report report;
     small_world_options(&o);
     o.train.epochs_max = 1;
     for (int refit = 0; refit < 2; refit++) {
         o.refit = refit;
         char *path = fixture_temporary("", 0);
-        assert_int_equal(trainset_train(t, &o, path, &report, &err), 0);
-        assert_int_equal(trainset_counts(t)->pairs_dropped, 7);
+        assert_int_equal(training_run(t, &o, path, &report, &err), 0);
+        assert_int_equal(report.pairs_dropped, 7);
         struct predictor *p = predictor_load(path, &err);
         assert_non_null(p);
         int32_t newcomer = predictor_find_dsp(p, "newcomer");

@@ -16,20 +16,20 @@ static struct schema *parsed(const char *json)
     return s;
 }
 
-/* Trains on n requests of the small world; -1 and err as trainset_train. */
-static int train(const char *schema, uint32_t n, const struct trainset_options *o, const char *path,
-                 struct trainset_report *report, struct error *err)
+/* Trains on n requests of the small world; -1 and err as training_run. */
+static int train(const char *schema, uint32_t n, const struct training_options *o, const char *path,
+                 struct training_report *report, struct error *err)
 {
     struct schema *s = parsed(schema);
     struct trainset *t = trainset_create(s, NULL);
     small_world_fill(t, 0, n);
-    int status = trainset_train(t, o, path, report, err);
+    int status = training_run(t, o, path, report, err);
     trainset_destroy(t);
     schema_destroy(s);
     return status;
 }
 
-static void options(struct trainset_options *o, enum trainset_arch arch)
+static void options(struct training_options *o, enum training_arch arch)
 {
     small_world_options(o);
     o->arch = arch;
@@ -43,10 +43,10 @@ static void test_better_than_from_nothing(void **state)
     char *old = fixture_temporary("", 0), *path = fixture_temporary("", 0);
     for (int arch = ARCH_FULL; arch <= ARCH_LINEAR; arch++) {
         struct error err = {""};
-        struct trainset_options o;
-        struct trainset_report first, warm, cold;
+        struct training_options o;
+        struct training_report first, warm, cold;
         struct predictor *p;
-        options(&o, (enum trainset_arch)arch);
+        options(&o, (enum training_arch)arch);
         if (train(SMALL_WORLD_SCHEMA, SMALL_WORLD_REQUESTS, &o, old, &first, &err) != 0)
             fail_msg("%s", err.text);
         o.train.epochs_max = 1;
@@ -71,8 +71,8 @@ static void test_both_trainings(void **state)
 {
     char *old = fixture_temporary("", 0), *path = fixture_temporary("", 0);
     struct error err = {""};
-    struct trainset_options o;
-    struct trainset_report report;
+    struct training_options o;
+    struct training_report report;
     options(&o, ARCH_FULL);
     o.refit = true;
     assert_int_equal(train(SMALL_WORLD_SCHEMA, LATER, &o, old, &report, &err), 0);
@@ -228,8 +228,8 @@ static void test_dims_by_rule(void **state)
         "{\"name\":\"country\",\"source\":\"geo.country\",\"min_count\":1}]}";
     char *old = fixture_temporary("", 0), *path = fixture_temporary("", 0);
     struct error err = {""};
-    struct trainset_options o;
-    struct trainset_report report;
+    struct training_options o;
+    struct training_report report;
     options(&o, ARCH_FULL);
     o.train.epochs_max = 1;
     assert_int_equal(train(json, LATER, &o, old, &report, &err), 0);
@@ -280,8 +280,8 @@ static void test_what_does_not_fit(void **state)
         "{\"name\":\"floor\",\"source\":\"imp.floor\"}]}";
     char *old = fixture_temporary("", 0), json[1024];
     struct error err = {""};
-    struct trainset_options o;
-    struct trainset_report report;
+    struct training_options o;
+    struct training_report report;
     options(&o, ARCH_FULL);
     o.train.epochs_max = 1;
     assert_int_equal(train(base, 1000, &o, old, &report, &err), 0);
