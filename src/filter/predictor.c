@@ -19,6 +19,7 @@ struct predictor {
     struct model_metadata *metadata;
     struct encoder *encoder;
     struct network_shape shape;
+    uint32_t conjunction_units;
     struct scorer *scorer;
     char *description;
     char **names; /* [n_dsps], NUL-terminated */
@@ -105,6 +106,8 @@ static int read_network(struct predictor *p, const struct safetensors *f, const 
         return error_set(err, "%s: %.700s", path, why.text);
     n->negative_rate = p->metadata->negative_rate;
     n->activation_top = p->metadata->activation_top;
+    if (n->conjunctions != NULL)
+        p->conjunction_units = n->conjunctions->n_units;
     int status = 0;
     for (size_t i = 0; status == 0 && i < n->block_floats; i++)
         if (!isfinite(n->block[i]))
@@ -163,6 +166,7 @@ static void set_info(struct predictor *p, uint64_t checksum)
         .kernel = scorer_kernel_name(p->scorer),
         .memory = scorer_memory(p->scorer),
         .shape = &p->shape,
+        .conjunction_units = p->conjunction_units,
     };
 }
 

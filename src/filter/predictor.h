@@ -35,6 +35,7 @@ struct predictor_info {
     const char *kernel; /* that serves it here */
     struct scorer_memory memory;
     const struct network_shape *shape;
+    uint32_t conjunction_units; /* of all DSPs together; 0 without */
 };
 const struct predictor_info *predictor_info(const struct predictor *p);
 const char *predictor_dsp_name(const struct predictor *p, uint32_t dsp);

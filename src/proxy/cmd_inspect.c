@@ -126,9 +126,11 @@ int cmd_inspect(int argc, char **argv)
                      i->train_bids);
         print_window("calibrated on", i->validation_from_ms, i->validation_to_ms,
                      i->validation_pairs, i->validation_bids);
-        printf("network       %u inputs -> %u -> %u -> 2, negatives kept %.3g\n",
+        printf("network       %u inputs -> %u -> %u -> 2%s, negatives kept %.3g\n",
                network_shape_inputs(i->shape), i->shape->hidden1, i->shape->hidden2,
-               (double)i->negative_rate);
+               i->shape->gated ? ", a gate for each DSP" : "", (double)i->negative_rate);
+        if (i->conjunction_units > 0)
+            printf("conjunctions  %u units of %u DSPs\n", i->conjunction_units, i->n_dsps);
         print_features(i->shape);
         print_curves(p);
     }
