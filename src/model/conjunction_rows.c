@@ -8,8 +8,6 @@
 
 #include "model/table.h"
 
-enum { LINE_FLOATS = TABLE_LINE_BYTES / sizeof(float) };
-
 struct rows_feature {
     const float *rows; /* [values][stride], NULL = all 1 */
     uint32_t values, slots;
@@ -52,7 +50,7 @@ struct conjunction_rows *conjunction_rows_create(const struct conjunctions *c,
     if (r == NULL)
         return NULL;
     r->kernel = k;
-    r->stride = ((size_t)c->n_units + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
+    r->stride = table_on_line(c->n_units);
     r->bytes = rows_of(c) * r->stride * sizeof(float);
     r->block = table_alloc(r->bytes);
     r->first = malloc(((size_t)c->n_dsps + 1) * sizeof(*r->first));

@@ -19,8 +19,6 @@
 #include "model/quantised.h"
 #include "model/table.h"
 
-enum { LINE_FLOATS = 16 };
-
 struct scorer_feature {
     uint32_t values, slots;
     const float *rows; /* [values][stride] */
@@ -63,11 +61,6 @@ enum { BATCH = QUANTISED_BATCH };
 
 enum { SCRATCH_HEAD_BYTES = 64 };
 _Static_assert(sizeof(struct scorer_scratch) <= SCRATCH_HEAD_BYTES, "what follows is on a line");
-
-static size_t on_line(size_t floats)
-{
-    return (floats + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
-}
 
 static float *alloc_floats(size_t floats)
 {
@@ -226,7 +219,7 @@ struct scorer *scorer_create_with(const struct network *n, const struct kernel *
     s->n_dsps = n->shape.n_dsps;
     s->n_numeric = n->shape.n_numeric;
     s->hidden1 = n->shape.hidden1;
-    s->stride = on_line(s->hidden1);
+    s->stride = table_on_line(s->hidden1);
     s->logit_base = n->output_bias[1] - n->output_bias[0] + logf(n->negative_rate);
     s->features = calloc(s->n_features + 1, sizeof(*s->features));
     if (s->features == NULL || fold_layer1(s, n) != 0 || fold_wide(s, n) != 0 ||
@@ -321,7 +314,7 @@ void scorer_destroy(struct scorer *s)
 
 static size_t scratch_bytes(const struct scorer *s)
 {
-    size_t floats = on_line(s->n_dsps) + BATCH;
+    size_t floats = table_on_line(s->n_dsps) + BATCH;
     if (s->conjunctions != NULL)
         floats += conjunction_rows_scratch(s->conjunctions);
     if (s->quantised == NULL)
@@ -356,7 +349,7 @@ struct scorer_scratch *scorer_scratch_create(const struct scorer *s)
     scratch->stride = s->stride;
     scratch->n_dsps = s->n_dsps;
     scratch->wide = (float *)at;
-    scratch->logit = scratch->wide + on_line(s->n_dsps);
+    scratch->logit = scratch->wide + table_on_line(s->n_dsps);
     scratch->rates = scratch->logit + BATCH;
     scratch->base = scratch->rates;
     if (s->conjunctions != NULL)

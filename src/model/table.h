@@ -11,6 +11,14 @@
 
 enum { TABLE_LINE_BYTES = 64, TABLE_HUGE_PAGE_BYTES = 2 << 20, TABLE_AHEAD_BYTES = 512 };
 
+enum { TABLE_LINE_FLOATS = TABLE_LINE_BYTES / sizeof(float) };
+
+/* So many floats on whole cache lines. */
+static inline size_t table_on_line(size_t floats)
+{
+    return (floats + TABLE_LINE_FLOATS - 1) / TABLE_LINE_FLOATS * TABLE_LINE_FLOATS;
+}
+
 /* Zeroed; free() frees it. NULL: no memory. */
 static inline void *table_alloc(size_t bytes)
 {
