@@ -101,6 +101,11 @@ static struct scored_pairs as_scored(const struct pairs *s)
     return (struct scored_pairs){s->n, s->p, s->label, s->weight, NULL};
 }
 
+struct scored_pairs judgement_pairs(const struct judgement *j, uint32_t dsp)
+{
+    return as_scored(&j->dsps[dsp]);
+}
+
 int judgement_calibrate(struct judgement *j, struct calibration *out, struct error *err)
 {
     struct scored_pairs *groups = malloc(((size_t)j->n_dsps + 1) * sizeof(*groups));

@@ -25,6 +25,9 @@ int judgement_score(struct judgement *j, const struct scorer *scorer,
                     const struct network_shape *shape, const struct examples *e,
                     const float *price);
 
+/* A DSP's, without prices; until more are added. */
+struct scored_pairs judgement_pairs(const struct judgement *j, uint32_t dsp);
+
 /* Fits out[n_dsps], and gives its own pairs the p that come of it. */
 int judgement_calibrate(struct judgement *j, struct calibration *out, struct error *err);
 

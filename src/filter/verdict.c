@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/share.h"
+
 static int no_memory(struct error *err)
 {
     return error_set(err, "training: out of memory");
@@ -41,15 +43,64 @@ static int name_dsps(struct verdict *v, const struct interner *dsps, struct erro
 {
     uint32_t n = interner_count(dsps);
     v->dsps = interner_create();
+    v->share = malloc(((size_t)n + 1) * sizeof(*v->share));
     v->calibration = malloc(((size_t)n + 1) * sizeof(*v->calibration));
     v->curves = calloc((size_t)n + 1, sizeof(struct recall_curve *));
     v->value_curves = calloc((size_t)n + 1, sizeof(struct recall_curve *));
-    if (v->dsps == NULL || v->calibration == NULL || v->curves == NULL || v->value_curves == NULL)
+    if (v->dsps == NULL || v->share == NULL || v->calibration == NULL || v->curves == NULL ||
+        v->value_curves == NULL)
         return no_memory(err);
+    for (uint32_t d = 0; d < n; d++)
+        v->share[d] = NAN;
     for (uint32_t d = 0; d < n; d++)
         if (interner_add(v->dsps, interner_text(dsps, d)) != d)
             return no_memory(err);
     return 0;
+}
+
+static struct judgement *scored_with_share(struct network *n, const struct slices *s, float share,
+                                           struct error *err)
+{
+    for (uint32_t d = 0; d < n->shape.n_dsps; d++)
+        n->conjunctions->share[d] = share;
+    return scored(n, s, err);
+}
+
+static int fit_shares(float *share, const struct judgement *network,
+                      const struct judgement *conjunctions, uint32_t n_dsps)
+{
+    struct scored_pairs *pairs = malloc((2 * (size_t)n_dsps + 1) * sizeof(*pairs));
+    int status = -1;
+    for (uint32_t d = 0; pairs != NULL && d < n_dsps; d++) {
+        pairs[d] = judgement_pairs(network, d);
+        pairs[n_dsps + d] = judgement_pairs(conjunctions, d);
+    }
+    if (pairs != NULL)
+        status = share_fit(pairs, pairs + n_dsps, n_dsps, share);
+    free(pairs);
+    return status;
+}
+
+static int settle_shares(struct verdict *v, struct network *n, const struct slices *s,
+                         struct error *err)
+{
+    uint32_t n_dsps = n->shape.n_dsps;
+    if (n->conjunctions == NULL || n->conjunctions->n_units == 0)
+        return 0;
+    struct judgement *network = scored_with_share(n, s, 0, err), *conjunctions = NULL;
+    int status = -1;
+    if (network != NULL)
+        conjunctions = scored_with_share(n, s, 1, err);
+    if (conjunctions != NULL) {
+        status = fit_shares(v->share, network, conjunctions, n_dsps);
+        if (status != 0)
+            no_memory(err);
+    }
+    if (status == 0)
+        memcpy(n->conjunctions->share, v->share, n_dsps * sizeof(*v->share));
+    judgement_destroy(network);
+    judgement_destroy(conjunctions);
+    return status;
 }
 
 /* Over all DSPs. */
@@ -65,11 +116,11 @@ static int sum_up(struct verdict *v, const struct judgement *j, struct error *er
     return status;
 }
 
-int verdict_reach(struct verdict *v, const struct network *n, const struct slices *s, double recall,
+int verdict_reach(struct verdict *v, struct network *n, const struct slices *s, double recall,
                   double confidence, struct error *err)
 {
     *v = (struct verdict){.auc = NAN, .nll = NAN, .withheld = NAN};
-    if (name_dsps(v, s->dsps, err) != 0)
+    if (name_dsps(v, s->dsps, err) != 0 || settle_shares(v, n, s, err) != 0)
         return -1;
     struct judgement *j = scored(n, s, err);
     if (j == NULL)
@@ -96,6 +147,7 @@ void verdict_dispose(struct verdict *v)
         free(v->value_curves[d]);
     free(v->curves);
     free(v->value_curves);
+    free(v->share);
     free(v->calibration);
     interner_destroy(v->dsps);
     *v = (struct verdict){0};
@@ -104,9 +156,12 @@ void verdict_dispose(struct verdict *v)
 void verdict_calibrate(const struct verdict *v, const struct interner *dsps, struct network *n)
 {
     for (uint32_t d = 0; d < interner_count(v->dsps); d++) {
-        float *to = n->calibration[interner_find(dsps, interner_text(v->dsps, d))];
+        uint32_t at = interner_find(dsps, interner_text(v->dsps, d));
+        float *to = n->calibration[at];
         to[0] = (float)v->calibration[d].slope;
         to[1] = (float)v->calibration[d].intercept;
+        if (n->conjunctions != NULL && !isnan(v->share[d]))
+            n->conjunctions->share[at] = v->share[d];
     }
 }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "model/network.h"
+#include "model/targeting.h"
 #include "model/train.h"
 #include "prng.h"
 
@@ -28,11 +29,15 @@ enum {
 
 /* Bounds of the prior's shape: beyond the upper one a unit does not care for the feature. */
 static const float SHAPE_MIN = 0.05f, SHAPE_MAX = 1000;
-#define NO_OPINION 1e9f
+/* Of fewer values nothing can be learnt of two kinds; units must have become different before it is
+ * asked. */
+enum { TARGETED_VALUES_MIN = 5, SWEEPS_BEFORE_TARGETING = 4 };
 /* How unlike each other the units begin: factors are between exp(-x) and exp(x). */
 static const double START_SPREAD = 0.85;
 /* Below it 1 - exp(-rate) has no digits left in a float, and is the rate. */
 static const float RATE_TINY = 1e-6f;
+/* While they are fitted, all members of all DSPs together: 2 GiB. */
+static const uint64_t FITTED_FACTORS_MAX = 1 << 29;
 /* A unit that answers for fewer bids is left out. */
 static const double UNIT_BIDS_MIN = 0.5;
 
@@ -49,6 +54,7 @@ void conjunctions_destroy(struct conjunctions *c)
     free(c->factor);
     free(c->values);
     free(c->first);
+    free(c->share);
     free(c->rate);
     free(c->dsp);
     free(c);
@@ -63,12 +69,15 @@ struct conjunctions *conjunctions_create(const struct network_shape *shape, uint
     c->n_dsps = shape->n_dsps;
     c->n_units = n_units;
     c->first = calloc((size_t)shape->n_dsps + 1, sizeof(*c->first));
+    c->share = malloc(((size_t)shape->n_dsps + 1) * sizeof(*c->share));
     c->rate = calloc((size_t)n_units + 1, sizeof(*c->rate));
     c->dsp = calloc((size_t)n_units + 1, sizeof(*c->dsp));
     c->factor = calloc(shape->n_features, sizeof(*c->factor));
     c->values = calloc(shape->n_features, sizeof(*c->values));
-    bool ok = c->first != NULL && c->rate != NULL && c->dsp != NULL && c->factor != NULL &&
-              c->values != NULL;
+    bool ok = c->first != NULL && c->share != NULL && c->rate != NULL && c->dsp != NULL &&
+              c->factor != NULL && c->values != NULL;
+    for (uint32_t d = 0; ok && d < shape->n_dsps; d++)
+        c->share[d] = 0.5f;
     for (uint32_t f = 0; ok && f < shape->n_features; f++) {
         c->values[f] = shape->features[f].values;
         if (f == shape->dsp_feature)
@@ -99,7 +108,7 @@ int conjunctions_index(struct conjunctions *c)
 
 void conjunction_options_default(struct conjunction_options *o)
 {
-    *o = (struct conjunction_options){.members = 2, .sweeps = 12, .seed = 1, .threads = 1};
+    *o = (struct conjunction_options){.members = 4, .sweeps = 12, .seed = 1, .threads = 1};
 }
 
 /* ---- one member of one DSP ---- */
@@ -113,16 +122,18 @@ struct column {
 struct fit {
     const struct column *columns;
     uint32_t n_columns, n_rows, n_slots;
-    uint32_t n, n_bids;         /* calls of the sample, the bids first */
-    const uint32_t *rows;       /* [n_slots][n] rows of the tables; SLOT_EMPTY */
-    const float *weight;        /* [n] */
-    float *found;               /* [n_bids] weight / p(bid) */
-    units *rate;                /* [n] of each call */
-    units *factor;              /* [n_rows] */
-    units *answered, *expected; /* [n_rows] sums of the E step; expected: at the present factors */
-    units base;                 /* rate[u] of the units */
-    float unequal[UNITS];       /* sum w^2 / sum w of the bids that each answers for */
-    float care[UNITS];          /* shape of the prior of the column at hand */
+    uint32_t n, n_bids;          /* calls of the sample, the bids first */
+    const uint32_t *rows;        /* [n_slots][n] rows of the tables; SLOT_EMPTY */
+    const float *weight;         /* [n] */
+    float *found;                /* [n_bids] weight / p(bid) */
+    units *rate;                 /* [n] of each call */
+    units *factor;               /* [n_rows] */
+    units *answered, *expected;  /* [n_rows] sums of the E step; expected: at the present factors */
+    units base;                  /* rate[u] of the units */
+    float unequal[UNITS];        /* sum w^2 / sum w of the bids that each answers for */
+    float care[UNITS];           /* shape of the prior of the column at hand */
+    struct targeting *targeting; /* [n_columns][UNITS] */
+    bool targets;                /* it is time for it */
 };
 
 /* How many bids each call with one stands for: of all campaigns together, given that there was at
@@ -172,40 +183,62 @@ static void add_up_several(struct fit *f, const struct column *c)
 
 /* Counts of a gamma-Poisson law with mean E have the variance E + E^2 / shape: by moments, shape =
  * sum E^2 / sum((count - E)^2 - count). Where a bid stands for several (explored calls), counts
- * come in lumps of so many, and the prior weighs as many more. scale: what makes the expected
- * counts sum to the found ones. */
+ * come in lumps of so many, and the prior weighs as many more. `expected` becomes what a factor of
+ * 1 would give; scale: what makes it sum to the found bids, and is part of it. */
 static void estimate_care(struct fit *f, const struct column *c, units *scale)
 {
     units answered = {0}, expected = {0}, squares = {0}, spread = {0};
     for (uint32_t v = c->row; v < c->row + c->values; v++) {
+        f->expected[v] /= f->factor[v];
         answered += f->answered[v];
-        expected += f->expected[v] / f->factor[v];
+        expected += f->expected[v];
     }
     *scale = answered / (expected + 1e-9f);
     for (uint32_t v = c->row; v < c->row + c->values; v++) {
-        units mean = f->expected[v] / f->factor[v] * *scale, off = f->answered[v] - mean;
-        squares += mean * mean;
+        f->expected[v] *= *scale;
+        units off = f->answered[v] - f->expected[v];
+        squares += f->expected[v] * f->expected[v];
         spread += off * off;
     }
     for (int u = 0; u < UNITS; u++) {
         float excess = spread[u] - answered[u] * f->unequal[u];
-        float shape = excess > 0 ? squares[u] / excess : SHAPE_MAX;
-        shape = fminf(fmaxf(shape, SHAPE_MIN), SHAPE_MAX);
-        f->care[u] = shape < SHAPE_MAX ? shape * f->unequal[u] : NO_OPINION;
+        f->care[u] = excess > 0 ? squares[u] / excess : SHAPE_MAX;
+        f->care[u] = fminf(fmaxf(f->care[u], SHAPE_MIN), SHAPE_MAX);
+    }
+}
+
+/* Units that care for the feature get factors by which values they target; `answered` becomes
+ * those factors. */
+static void fit_targeting(struct fit *f, const struct column *c, bool targeted[static UNITS])
+{
+    struct targeting *t = f->targeting + (size_t)(c - f->columns) * UNITS;
+    for (uint32_t u = 0; u < UNITS; u++) {
+        targeted[u] = f->targets && c->values >= TARGETED_VALUES_MIN && f->care[u] < SHAPE_MAX;
+        if (!targeted[u])
+            continue;
+        float *found = (float *)(f->answered + c->row) + u;
+        const struct targeting_counts counts = {.found = found,
+                                                .expected = (float *)(f->expected + c->row) + u,
+                                                .n = c->values,
+                                                .stride = UNITS,
+                                                .lump = (double)f->unequal[u]};
+        targeting_fit(&t[u], &counts);
+        targeting_factors(&t[u], &counts, found);
     }
 }
 
 /* The posterior mean of each factor; `expected` becomes what the rates change by. */
 static void set_factors(struct fit *f, const struct column *c, const units *scale)
 {
+    bool targeted[UNITS];
     units care;
-    memcpy(&care, f->care, sizeof(care));
+    fit_targeting(f, c, targeted);
+    for (int u = 0; u < UNITS; u++)
+        care[u] = f->care[u] * f->unequal[u];
     for (uint32_t v = c->row; v < c->row + c->values; v++) {
-        units plain = f->expected[v] / f->factor[v];
-        units now = (f->answered[v] + care) / (plain * *scale + care);
+        units now = (f->answered[v] + care) / (f->expected[v] + care);
         for (int u = 0; u < UNITS; u++)
-            if (f->care[u] == NO_OPINION)
-                now[u] = 1;
+            now[u] = targeted[u] ? f->answered[v][u] : f->care[u] < SHAPE_MAX ? now[u] : 1;
         f->expected[v] = f->factor[v];
         f->factor[v] = now;
     }
@@ -316,6 +349,7 @@ struct job {
     const struct network_shape *shape;
     const struct examples *e;
     const struct conjunction_options *o;
+    uint32_t members; /* of each DSP */
     struct column *columns;
     uint32_t n_columns, n_rows, n_slots;
     struct fitted *fitted; /* [dsps][members] */
@@ -390,6 +424,7 @@ static void fit_member(struct fit *f, const struct conjunction_options *o, struc
 {
     start(f, g);
     for (uint32_t sweep = 0; sweep < o->sweeps; sweep++) {
+        f->targets = sweep >= SWEEPS_BEFORE_TARGETING;
         fit_rates(f);
         for (uint32_t c = 0; c < f->n_columns; c++)
             fit_column(f, &f->columns[c]);
@@ -442,11 +477,12 @@ static int fit_dsp_member(struct job *j, uint32_t dsp, uint32_t member)
     f.factor = alloc_units(f.n_rows);
     f.answered = alloc_units(f.n_rows);
     f.expected = alloc_units(f.n_rows);
-    if (rows == NULL || f.found == NULL || f.rate == NULL || f.factor == NULL ||
-        f.answered == NULL || f.expected == NULL)
+    f.targeting = calloc((size_t)f.n_columns * UNITS + 1, sizeof(*f.targeting));
+    if (f.targeting == NULL || rows == NULL || f.found == NULL || f.rate == NULL ||
+        f.factor == NULL || f.answered == NULL || f.expected == NULL)
         goto done;
     fit_member(&f, j->o, &g);
-    status = keep_member(&j->fitted[(size_t)dsp * j->o->members + member], &f);
+    status = keep_member(&j->fitted[(size_t)dsp * j->members + member], &f);
 done:
     free(pairs);
     free(weights);
@@ -456,13 +492,14 @@ done:
     free(f.factor);
     free(f.answered);
     free(f.expected);
+    free(f.targeting);
     return status;
 }
 
 static void *work(void *arg)
 {
     struct job *j = arg;
-    uint32_t members = j->o->members, all = j->shape->n_dsps * members;
+    uint32_t members = j->members, all = j->shape->n_dsps * members;
     pthread_mutex_lock(&j->lock);
     while (j->next < all && !j->failed) {
         uint32_t mine = j->next++;
@@ -507,25 +544,44 @@ static int choose_columns(struct job *j)
     return 0;
 }
 
-static bool worth_keeping(const struct fitted *m, int u)
+static uint32_t members_that_fit(const struct job *j)
 {
-    return m->there && (double)m->bids[u] >= UNIT_BIDS_MIN && m->base[u] > 0 &&
+    uint64_t each = ((uint64_t)j->n_rows + 1) * j->shape->n_dsps * UNITS;
+    uint64_t n = FITTED_FACTORS_MAX / each;
+    return n < 1 ? 1 : n < j->o->members ? (uint32_t)n : j->o->members;
+}
+
+static bool worth_keeping(const struct fitted *m, int u, double bids_min)
+{
+    return m->there && (double)m->bids[u] >= bids_min && m->base[u] > 0 &&
            m->base[u] <= CONJUNCTION_MAX;
 }
 
-static uint32_t units_of(const struct job *j, uint32_t dsp)
+static uint64_t units_with(const struct job *j, double bids_min)
 {
-    uint32_t n = 0;
-    for (uint32_t m = dsp * j->o->members; m < (dsp + 1) * j->o->members; m++)
+    uint64_t n = 0;
+    for (uint32_t m = 0; m < j->shape->n_dsps * j->members; m++)
         for (int u = 0; u < UNITS; u++)
-            n += worth_keeping(&j->fitted[m], u);
+            n += worth_keeping(&j->fitted[m], u, bids_min);
     return n;
 }
 
-static void copy_unit(const struct job *j, struct conjunctions *c, const struct fitted *m, int u,
-                      uint32_t to)
+/* What the units that stay are to be multiplied by, to answer for those that do not. */
+static float makes_up(const struct fitted *m, double bids_min)
 {
-    c->rate[to] = m->base[u] / (float)j->o->members;
+    double all = 0, kept = 0;
+    for (int u = 0; m->there && u < UNITS; u++) {
+        all += (double)m->bids[u];
+        kept += worth_keeping(m, u, bids_min) ? (double)m->bids[u] : 0;
+    }
+    return kept > 0 ? (float)(all / kept) : 1;
+}
+
+static void copy_unit(const struct job *j, struct conjunctions *c, const struct fitted *m, int u,
+                      float rate, uint32_t to)
+{
+    c->dsp[to] = (float)((m - j->fitted) / j->members);
+    c->rate[to] = fminf(rate, CONJUNCTION_MAX);
     for (uint32_t k = 0; k < j->n_columns; k++) {
         const struct column *column = &j->columns[k];
         float *table = c->factor[column->feature];
@@ -539,18 +595,19 @@ static void copy_unit(const struct job *j, struct conjunctions *c, const struct 
 
 static struct conjunctions *assemble(const struct job *j)
 {
-    uint32_t n = 0, dsps = 0;
-    for (uint32_t more; dsps < j->shape->n_dsps; dsps++, n += more)
-        if ((more = units_of(j, dsps)) > CONJUNCTION_UNITS_MAX - n)
-            break;
-    struct conjunctions *c = conjunctions_create(j->shape, n);
+    uint64_t room = CONJUNCTION_FACTORS_MAX / ((uint64_t)j->n_rows + 1), n;
+    double bids_min = UNIT_BIDS_MIN;
+    room = room < CONJUNCTION_UNITS_MAX ? room : CONJUNCTION_UNITS_MAX;
+    while ((n = units_with(j, bids_min)) > room)
+        bids_min *= 1.1;
+    struct conjunctions *c = conjunctions_create(j->shape, (uint32_t)n);
     uint32_t to = 0;
-    for (uint32_t m = 0; c != NULL && m < dsps * j->o->members; m++) {
+    for (uint32_t m = 0; c != NULL && m < j->shape->n_dsps * j->members; m++) {
+        const struct fitted *f = &j->fitted[m];
+        float scale = makes_up(f, bids_min) / (float)j->members;
         for (int u = 0; u < UNITS; u++)
-            if (worth_keeping(&j->fitted[m], u)) {
-                c->dsp[to] = (float)(m / j->o->members);
-                copy_unit(j, c, &j->fitted[m], u, to++);
-            }
+            if (worth_keeping(f, u, bids_min))
+                copy_unit(j, c, f, u, f->base[u] * scale, to++);
     }
     if (c != NULL)
         conjunctions_index(c);
@@ -576,14 +633,16 @@ struct conjunctions *conjunctions_fit(const struct network_shape *shape, const s
     assert(o->members >= 1 && o->threads >= 1);
     struct job j = {.shape = shape, .e = e, .o = o};
     struct conjunctions *c = NULL;
-    uint32_t n_members = shape->n_dsps * o->members;
-    j.fitted = aligned_alloc(64, ((size_t)n_members + 1) * sizeof(*j.fitted));
+    uint32_t n_members = 0;
+    if (choose_columns(&j) == 0) {
+        j.members = members_that_fit(&j);
+        n_members = shape->n_dsps * j.members;
+        j.fitted = aligned_alloc(64, ((size_t)n_members + 1) * sizeof(*j.fitted));
+    }
     if (j.fitted != NULL) {
         memset(j.fitted, 0, ((size_t)n_members + 1) * sizeof(*j.fitted));
-        if (choose_columns(&j) == 0) {
-            run_workers(&j);
-            c = j.failed ? NULL : assemble(&j);
-        }
+        run_workers(&j);
+        c = j.failed ? NULL : assemble(&j);
     }
     for (uint32_t m = 0; j.fitted != NULL && m < n_members; m++)
         free(j.fitted[m].factor);

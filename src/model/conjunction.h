@@ -22,7 +22,11 @@
 struct examples;
 struct network_shape;
 
-enum { CONJUNCTION_UNITS_MAX = 65536 }; /* of all DSPs */
+enum {
+    CONJUNCTION_UNITS_MAX = 65536,    /* of all DSPs */
+    CONJUNCTION_FACTORS_MAX = 1 << 28 /* of all units and values that are fitted: 1 GiB. With more
+                                         of them the units of the fewest bids are left out */
+};
 
 /* Fitted factors are never smaller, so that products of many stay numbers. */
 #define CONJUNCTION_FACTOR_MIN 1e-3f
@@ -32,22 +36,25 @@ enum { CONJUNCTION_UNITS_MAX = 65536 }; /* of all DSPs */
 struct conjunctions {
     uint32_t n_features, n_dsps, n_units;
     uint32_t *first;  /* [n_dsps + 1]: DSP d has the units first[d] .. first[d + 1] - 1; none if it
-                         had too few bids, or nothing else, or those before it took all the room:
-                         then it is up to the rest of the network alone */
+                         had too few bids, or nothing else, or others needed all the room: then it
+                         is up to the rest of the network alone */
     float *dsp;       /* [n_units] whose each unit is, rising: `first`, as a tensor has it */
+    float *share;     /* [n_dsps] of its logit that is theirs, in [0, 1]; 0.5 at first. See
+                         model/share.h */
     float *rate;      /* [n_units], above 0, at most CONJUNCTION_MAX; so are factors */
     float **factor;   /* [n_features] -> [values, n_units]; NULL for the DSP */
     uint32_t *values; /* [n_features] */
 };
 
-/* Every factor 1, the rates and `dsp` for the caller to set. NULL: no memory. */
+/* Every factor 1, every share half, the rates and `dsp` for the caller to set. NULL: no memory. */
 struct conjunctions *conjunctions_create(const struct network_shape *shape, uint32_t n_units);
 void conjunctions_destroy(struct conjunctions *c);
 /* Sets `first` by `dsp`; -1 when it does not rise, or names a DSP that is not there. */
 int conjunctions_index(struct conjunctions *c);
 
 struct conjunction_options {
-    uint32_t members; /* fits from other starts, which together are the DSP's units */
+    uint32_t members; /* fits from other starts, which together are the DSP's units; fewer where
+                         DSPs x values are so many that they would take some GB */
     uint32_t sweeps;  /* walks over all features */
     uint64_t seed;
     uint32_t threads; /* DSPs are fitted beside each other; what comes out does not depend on it */

@@ -21,6 +21,7 @@ struct conjunction_rows {
     float *block;      /* all rows, then the rates */
     const float *rate; /* [stride] */
     uint32_t *first;   /* [n_dsps + 1] */
+    float *share;      /* [n_dsps] */
     struct rows_feature features[];
 };
 
@@ -54,11 +55,13 @@ struct conjunction_rows *conjunction_rows_create(const struct conjunctions *c,
     r->bytes = rows_of(c) * r->stride * sizeof(float);
     r->block = table_alloc(r->bytes);
     r->first = malloc(((size_t)c->n_dsps + 1) * sizeof(*r->first));
-    if (r->block == NULL || r->first == NULL) {
+    r->share = malloc(((size_t)c->n_dsps + 1) * sizeof(*r->share));
+    if (r->block == NULL || r->first == NULL || r->share == NULL) {
         conjunction_rows_destroy(r);
         return NULL;
     }
     memcpy(r->first, c->first, ((size_t)c->n_dsps + 1) * sizeof(*r->first));
+    memcpy(r->share, c->share, (size_t)c->n_dsps * sizeof(*r->share));
     float *at = r->block;
     for (uint32_t f = 0; f < c->n_features; f++) {
         if (f == shape->dsp_feature)
@@ -82,6 +85,7 @@ void conjunction_rows_destroy(struct conjunction_rows *r)
         return;
     free(r->block);
     free(r->first);
+    free(r->share);
     free(r);
 }
 
@@ -154,5 +158,6 @@ float conjunction_rows_join(const struct conjunction_rows *r, const float *scrat
     for (uint32_t u = from; u < to; u++)
         rate += scratch[u];
     rate = fminf(fmaxf(rate, 1e-9f), 20);
-    return (logit + logf(expm1f(rate))) / 2;
+    float share = r->share[dsp];
+    return (1 - share) * logit + share * logf(expm1f(rate));
 }

@@ -9,7 +9,7 @@
  *   o     = output.weight . h2 + output.bias            (2 values: no bid, bid)
  *   logit = o[1] - o[0] + sum over features with a wide table: mean of wide.<feature>[value, dsp]
  *   logit += log(negative_rate)
- *   for a DSP with conjunctions: logit = (logit + log(exp(its rate of bids) - 1)) / 2
+ *   for a DSP with conjunctions: logit = (1 - share) logit + share log(exp(its rate of bids) - 1)
  *           the mean of what two models of different kinds say (model/conjunction.h); they err in
  *           different places
  *   p(bid) = sigmoid(slope[dsp] * logit + intercept[dsp])

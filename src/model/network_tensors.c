@@ -11,6 +11,8 @@
 /* Those of the conjunctions, which a file may lack, but as a whole; then a table each feature. */
 #define RATE "conjunctions.rate"
 #define RATE_DSP "conjunctions.dsp"
+/* Halves without it. */
+#define SHARE "conjunctions.share"
 
 static void add(struct tensor *out, size_t out_max, size_t *n, const char *name, uint64_t rows,
                 uint64_t columns, const float *data)
@@ -33,6 +35,7 @@ static void add_conjunctions(const struct network *n, struct tensor *out, size_t
         return;
     add(out, out_max, n_out, RATE, c->n_units, 0, c->rate);
     add(out, out_max, n_out, RATE_DSP, c->n_units, 0, c->dsp);
+    add(out, out_max, n_out, SHARE, c->n_dsps, 0, c->share);
     for (uint32_t f = 0; f < c->n_features; f++)
         if (c->factor[f] != NULL)
             add(out, out_max, n_out, n->tensor_names[2 * c->n_features + f], c->values[f],
@@ -140,6 +143,10 @@ static int check_units(const struct network *n, struct error *err)
                          "tensor " RATE_DSP ": must hold numbers of DSPs, 0 to %u, none below the "
                          "one before it",
                          c->n_dsps - 1);
+    for (uint32_t d = 0; d < c->n_dsps; d++)
+        if (!(c->share[d] >= 0 && c->share[d] <= 1))
+            return error_set(err, "tensor " SHARE ": element %u: must be 0 to 1, not %g", d,
+                             (double)c->share[d]);
     if (check_positive(RATE, c->rate, c->n_units, err) != 0)
         return -1;
     for (uint32_t f = 0; f < c->n_features; f++)
@@ -154,8 +161,10 @@ static int check_no_conjunctions(const struct safetensors *f, const struct netwo
                                  struct error *err)
 {
     const uint32_t n_features = n->shape.n_features;
-    for (uint32_t i = 0; i <= n_features; i++) {
-        const char *name = i < n_features ? n->tensor_names[2 * n_features + i] : RATE_DSP;
+    for (uint32_t i = 0; i < n_features + 2; i++) {
+        const char *name = i < n_features    ? n->tensor_names[2 * n_features + i]
+                           : i == n_features ? RATE_DSP
+                                             : SHARE;
         if (safetensors_find(f, name) != NULL)
             return error_set(err, "tensor %s is there, but " RATE " is missing", name);
     }
@@ -165,7 +174,7 @@ static int check_no_conjunctions(const struct safetensors *f, const struct netwo
 static int take_conjunctions(const struct safetensors *f, struct network *n, struct error *err)
 {
     const struct tensor *rate = safetensors_find(f, RATE);
-    struct tensor want[NETWORK_FEATURES_MAX + 2];
+    struct tensor want[NETWORK_FEATURES_MAX + 3];
     size_t n_want = 0;
     uint64_t needed = 0;
     if (rate == NULL)
@@ -190,7 +199,8 @@ static int take_conjunctions(const struct safetensors *f, struct network *n, str
     n->conjunctions = c;
     add_conjunctions(n, want, sizeof(want) / sizeof(want[0]), &n_want);
     for (size_t i = 0; i < n_want; i++)
-        if (take(f, &want[i], err) != 0)
+        if ((strcmp(want[i].name, SHARE) != 0 || safetensors_find(f, SHARE) != NULL) &&
+            take(f, &want[i], err) != 0)
             return -1;
     return check_units(n, err);
 }

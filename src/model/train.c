@@ -21,7 +21,8 @@
 enum {
     BATCH_MIN = 64,
     STEPS_MIN = 200,            /* steps an epoch should have before batches get larger */
-    NEGATIVES_PER_BID = 4,      /* by weight, when the caller leaves the choice to us */
+    NEGATIVES_PER_BID = 4,      /* by weight, when the caller leaves the choice to us ... */
+    NEGATIVES_MIN = 3000000,    /* ... and all while they are no more */
     WARMUP_STEPS_MAX = 200,     /* the learning rate rises over so many */
     RUN_MAX = 256,              /* DSPs of one request scored at a time */
     BLAS_THREADS_FROM = 100000, /* weights of the second layer */
@@ -144,7 +145,8 @@ static int init_network(struct trainer *t, const struct network_shape *shape, st
                          (unsigned long long)t->train->n_pairs);
     double rate = t->o->negative_rate;
     if (rate == 0)
-        rate = fmin(1, NEGATIVES_PER_BID * c.bids / c.others);
+        rate = fmin(
+            1, fmax(NEGATIVES_PER_BID * c.bids / c.others, NEGATIVES_MIN / (double)c.n_others));
     t->network = network_create(shape, t->o->seed);
     if (t->network == NULL)
         return error_set(err, "training: no memory for the network");

@@ -142,7 +142,8 @@ static inline double fixture_logit(const struct network *n, const uint32_t *slot
     return o[1] - o[0] + wide;
 }
 
-/* Some units for each DSP but the first, which has none; one feature without a table. */
+/* Some units for each DSP but the first, which has none; one feature without a table; shares of all
+ * kinds. */
 static inline void fixture_conjunctions(struct network *n, uint64_t seed)
 {
     struct prng g = {seed};
@@ -157,6 +158,8 @@ static inline void fixture_conjunctions(struct network *n, uint64_t seed)
             c->rate[u] = (float)(0.01 + 0.3 * prng_unit(&g));
         }
     assert_int_equal(conjunctions_index(c), 0);
+    for (uint32_t d = 0; d < n_dsps; d++)
+        c->share[d] = (float)(d % 5) / 4;
     for (uint32_t f = 0; f + 1 < c->n_features; f++) {
         if (f == n->shape.dsp_feature)
             continue;
@@ -197,7 +200,8 @@ static inline double fixture_p(const struct network *n, const uint32_t *slots, c
     double logit = fixture_logit(n, slots, numeric, dsp) + log(n->negative_rate);
     if (n->conjunctions != NULL && n->conjunctions->first[dsp] < n->conjunctions->first[dsp + 1]) {
         double rate = fmin(fixture_rate(n, slots, dsp), 20);
-        logit = (logit + log(expm1(rate))) / 2;
+        double share = (double)n->conjunctions->share[dsp];
+        logit = (1 - share) * logit + share * log(expm1(rate));
     }
     return 1 / (1 + exp(-logit));
 }

@@ -422,12 +422,24 @@ static void test_network_from_tensors_calibration(void **state)
     network_destroy(n);
 }
 
+static struct safetensors *write_without(const struct tensor *tensors, size_t n, const char *name)
+{
+    struct tensor others[24];
+    size_t n_others = 0;
+    for (size_t k = 0; k < n; k++)
+        if (strcmp(tensors[k].name, name) != 0)
+            others[n_others++] = tensors[k];
+    assert_int_equal(n_others + 1, n);
+    assert_int_equal(safetensors_write(path_of("a"), others, n_others, NULL, 0, NULL), 0);
+    return safetensors_open(path_of("a"), NULL);
+}
+
 static void test_network_from_tensors_conjunctions(void **state)
 {
     static const char *const names[] = {"conjunctions.rate", "conjunctions.dsp",
                                         "conjunction.geocode", "conjunction.hour"};
     struct network *n = fixture_network(3, 4, 4, 1);
-    struct tensor tensors[24], others[24];
+    struct tensor tensors[24];
     size_t n_tensors;
     struct error err;
     fixture_conjunctions(n, 2);
@@ -440,20 +452,22 @@ static void test_network_from_tensors_conjunctions(void **state)
     assert_int_equal(a->n_units, b->n_units);
     assert_memory_equal(a->first, b->first, 4 * sizeof(*a->first));
     assert_memory_equal(a->rate, b->rate, a->n_units * sizeof(float));
+    assert_memory_equal(a->share, b->share, 3 * sizeof(float));
     assert_memory_equal(a->factor[0], b->factor[0], a->values[0] * a->n_units * sizeof(float));
     network_destroy(m);
     safetensors_close(f);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) { /* all of them, or none */
-        size_t n_others = 0;
-        for (size_t k = 0; k < n_tensors; k++)
-            if (strcmp(tensors[k].name, names[i]) != 0)
-                others[n_others++] = tensors[k];
-        assert_int_equal(n_others + 1, n_tensors);
-        assert_int_equal(safetensors_write(path_of("a"), others, n_others, NULL, 0, &err), 0);
-        f = safetensors_open(path_of("a"), &err);
+        f = write_without(tensors, n_tensors, names[i]);
         refuse_network(f, &n->shape, names[i]);
         safetensors_close(f);
     }
+    f = write_without(tensors, n_tensors, "conjunctions.share"); /* as before there were any */
+    m = network_from_tensors(f, &n->shape, &err);
+    assert_non_null(m);
+    for (uint32_t d = 0; d < 3; d++)
+        assert_true(m->conjunctions->share[d] == 0.5f);
+    network_destroy(m);
+    safetensors_close(f);
     struct conjunctions *c = n->conjunctions;
     const struct {
         float *at, value;
@@ -464,6 +478,9 @@ static void test_network_from_tensors_conjunctions(void **state)
         {&c->dsp[c->n_units - 1], 3, "conjunctions.dsp: must hold"},
         {&c->dsp[0], -1, "conjunctions.dsp: must hold"},
         {&c->dsp[0], NAN, "conjunctions.dsp: element 0 is not finite"},
+        {&c->share[2], -0.01f, "conjunctions.share: element 2: must be 0 to 1, not -0.01"},
+        {&c->share[0], 1.5f, "conjunctions.share: element 0: must be 0 to 1"},
+        {&c->share[1], NAN, "conjunctions.share: element 1 is not finite"},
         {&c->rate[1], 0, "conjunctions.rate: element 1: must be above 0 and at most 1e+12"},
         {&c->rate[1], 1e13f, "conjunctions.rate: element 1: must be"},
         {&c->rate[1], INFINITY, "conjunctions.rate: element 1 is not finite"},
