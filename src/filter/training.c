@@ -29,10 +29,20 @@ struct training {
     struct training_report *report;
 };
 
+/* Passes over the pairs where none are asked for: many see them less often. */
+enum { EPOCHS_MIN = 6, EPOCHS_MAX = 10, EPOCHS_PAIRS = 20000000 };
+
+static uint32_t choose_epochs(uint64_t pairs)
+{
+    uint64_t n = EPOCHS_PAIRS / (pairs + 1);
+    return n < EPOCHS_MIN ? EPOCHS_MIN : n > EPOCHS_MAX ? EPOCHS_MAX : (uint32_t)n;
+}
+
 void training_options_default(struct training_options *o)
 {
     memset(o, 0, sizeof(*o));
     train_options_default(&o->train);
+    o->train.epochs_max = 0;
     o->arch = ARCH_FULL;
     o->baseline = true;
     o->hidden1 = 256;
@@ -395,6 +405,8 @@ int training_run(const struct trainset *set, const struct training_options *give
     struct training_options o = *given;
     struct training t = {.set = set, .schema = trainset_schema(set), .o = &o, .report = report};
     o.train.linear = o.arch == ARCH_LINEAR;
+    if (o.train.epochs_max == 0)
+        o.train.epochs_max = choose_epochs(trainset_counts(set)->pairs);
     *report = (struct training_report){.withheld = NAN, .withheld_linear = NAN};
     if (!(o.validation_share > 0 && o.validation_share < 1))
         return error_set(err, "training: validation share must be between 0 and 1");

@@ -49,7 +49,9 @@ size_t train_options_rows(struct train_options_line *line, struct cli_option *ro
          "keep the network that the curves were drawn from; otherwise it is\ntrained once more, on "
          "the validation slice too",
          0, 0, false},
-        {"epochs", CLI_INTEGER, &line->epochs, "N", "at most so many passes", 1, 1000, false},
+        {"epochs", CLI_INTEGER, &line->epochs, "N",
+         "at most so many passes; 0 chooses: 10, and 6 of 3 million\ncalls and more", 0, 1000,
+         false},
         {"dropout", CLI_NUMBER, &line->dropout, "P", "share of hidden units dropped while training",
          0, 0.9, false},
         {"learning-rate", CLI_NUMBER, &line->learning_rate, "R", "Adam's step", 1e-6, 1, false},
