@@ -18,7 +18,10 @@
 #include "model/pass.h"
 #include "prng.h"
 
+/* Points of the network that its mean is taken of, over the end of an epoch from here on. */
+static const double MEAN_FROM = 0.5;
 enum {
+    MEAN_POINTS = 16,
     BATCH_MIN = 64,
     STEPS_MIN = 200,            /* steps an epoch should have before batches get larger */
     NEGATIVES_PER_BID = 4,      /* by weight, when the caller leaves the choice to us ... */
@@ -60,6 +63,9 @@ struct trainer {
     uint32_t *shuffle; /* [n_runs] this epoch's order of the runs */
     uint32_t *order;   /* pairs of this epoch */
     uint32_t n_runs, n_order, batch;
+    float *mean; /* the block's mean over points of the epoch's end */
+    uint32_t n_mean;
+    float *stepping;     /* the block as the steps left it, while the network is that mean */
     float *best;         /* the block of the best epoch */
     float *validation_p; /* [validation->n_pairs] */
     uint64_t step;
@@ -192,10 +198,13 @@ static int init_trainer(struct trainer *t, const struct network_shape *shape, st
         t->adam = adam_create(t->network, t->gradient);
     t->pass = pass_create(t->network, t->batch);
     t->order = malloc(t->train->n_pairs * sizeof(*t->order));
+    t->mean = malloc(t->network->block_floats * sizeof(*t->mean));
+    t->stepping = malloc(t->network->block_floats * sizeof(*t->stepping));
     t->best = malloc(t->network->block_floats * sizeof(*t->best));
     t->validation_p = malloc(t->validation->n_pairs * sizeof(*t->validation_p) + 1);
     if (t->gradient == NULL || t->adam == NULL || t->pass == NULL || t->order == NULL ||
-        t->best == NULL || t->validation_p == NULL || find_runs(t) != 0)
+        t->mean == NULL || t->stepping == NULL || t->best == NULL || t->validation_p == NULL ||
+        find_runs(t) != 0)
         return error_set(err, "training: no memory");
     memcpy(t->best, t->network->block, t->network->block_floats * sizeof(*t->best));
     return 0;
@@ -210,6 +219,8 @@ static void dispose_trainer(struct trainer *t)
     free(t->order);
     free(t->runs);
     free(t->shuffle);
+    free(t->mean);
+    free(t->stepping);
     free(t->best);
     free(t->validation_p);
 }
@@ -253,10 +264,44 @@ static float learning_rate(const struct trainer *t, double epoch)
     return (float)rate;
 }
 
+/* Steps at a rate that learns also jump about the minimum. The mean of where they have been is
+ * nearer to it (Polyak and Juditsky 1992), and it is the mean that is validated and kept, while the
+ * steps go on from where they are. `share`: of the epoch that is done. */
+static void note_mean(struct trainer *t, double share)
+{
+    double next = MEAN_FROM + (1 - MEAN_FROM) * (t->n_mean + 1) / MEAN_POINTS;
+    if (share < next)
+        return;
+    const float *now = t->network->block;
+    t->n_mean++;
+    for (size_t i = 0; i < t->network->block_floats; i++)
+        t->mean[i] += (now[i] - t->mean[i]) / (float)t->n_mean;
+}
+
+static void begin_mean(struct trainer *t)
+{
+    t->n_mean = 0;
+    memset(t->mean, 0, t->network->block_floats * sizeof(*t->mean));
+}
+
+static void take_mean(struct trainer *t)
+{
+    size_t bytes = t->network->block_floats * sizeof(*t->mean);
+    memcpy(t->stepping, t->network->block, bytes);
+    if (t->n_mean > 0)
+        memcpy(t->network->block, t->mean, bytes);
+}
+
+static void step_on(struct trainer *t)
+{
+    memcpy(t->network->block, t->stepping, t->network->block_floats * sizeof(*t->stepping));
+}
+
 static void train_epoch(struct trainer *t, uint32_t epoch)
 {
     double nll = 0, weight = 0, begun_s = now_s();
     draw_order(t);
+    begin_mean(t);
     for (uint32_t from = 0; from < t->n_order; from += t->batch) {
         uint32_t n = t->n_order - from < t->batch ? t->n_order - from : t->batch;
         double share = (double)from / t->n_order;
@@ -273,6 +318,7 @@ static void train_epoch(struct trainer *t, uint32_t epoch)
         nll += loss.nll;
         weight += loss.weight;
         t->progress.epoch_share = (double)(from + n) / t->n_order;
+        note_mean(t, t->progress.epoch_share);
         t->progress.train_nll = nll / weight;
         t->progress.examples_per_second =
             (double)(t->busy_pairs + from + n) / (t->busy_s + now_s() - begun_s + 1e-9);
@@ -333,6 +379,7 @@ static int train_epochs(struct trainer *t, struct train_report *report, struct e
     for (uint32_t epoch = 0; epoch < end; epoch++) {
         t->progress.epoch = epoch + 1;
         train_epoch(t, epoch);
+        take_mean(t);
         report->epochs = epoch + 1;
         if (t->o->epoch_done != NULL)
             t->o->epoch_done(t->o->epoch_done_ctx, epoch + 1, t->network);
@@ -348,10 +395,10 @@ static int train_epochs(struct trainer *t, struct train_report *report, struct e
             best = nll;
             report->best_epoch = epoch + 1;
             memcpy(t->best, t->network->block, t->network->block_floats * sizeof(*t->best));
-            continue;
-        }
-        if (epoch + 1 - report->best_epoch >= t->o->patience)
+        } else if (epoch + 1 - report->best_epoch >= t->o->patience) {
             break;
+        }
+        step_on(t);
     }
     if (report->best_epoch == 0)
         return error_set(err, "training: diverged; try a lower learning rate than %g",

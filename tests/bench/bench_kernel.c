@@ -19,7 +19,7 @@ enum {
     REQUESTS = 256,
     FEATURES = 20,
     FEATURES_DEFAULT = 60, /* about those of config/features.json */
-    UNITS_A_DSP = 18,      /* that are left of its conjunctions, usually */
+    UNITS_A_DSP = 40,      /* that are left of its conjunctions, usually */
     REPEATS = 15,
     BUDGET_US = 300000
 };
