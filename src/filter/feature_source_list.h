@@ -12,7 +12,8 @@
 #define SOURCES(ROW) \
     ROW(DSP, "dsp", none, "the DSP that is asked; exactly one feature has it") \
     ROW(PATH, "geo.code", source_geo_code, \
-        "country/region/city, as far as they are known: USA/ca/oakland") \
+        "country/region/city, as far as they are known: USA/ca/oakland; without a city the metro " \
+        "area: USA/ca/metro-807") \
     ROW(TEXT, "geo.country", source_geo_country, "ISO 3166-1 alpha-3") \
     ROW(PATH, "geo.region", source_geo_region, "country/region") \
     ROW(PATH, "geo.city", source_geo_city, "country/city") \

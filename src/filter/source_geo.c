@@ -1,17 +1,21 @@
 /* Place and local time. Country, region and city stand in one text, and the coarser ones are what
- * it begins with. */
+ * it begins with. A metro area stands in for a city that is not known. */
 #include <math.h>
 
 #include "filter/source_text.h"
 
 enum { MINUTES_OF_DAY = 24 * 60, MINUTES_OF_WEEK = 7 * MINUTES_OF_DAY };
 
-static size_t append(char *text, size_t len, struct bytes level)
+static const char METRO[] = "metro-";
+
+static size_t append(char *text, size_t len, const char *kind, struct bytes level)
 {
+    size_t kind_len = strlen(kind);
     level = text_bounded(level);
-    text[len] = '/';
-    bytes_lower(text + len + 1, level);
-    return len + 1 + level.len;
+    text[len++] = '/';
+    memcpy(text + len, kind, kind_len);
+    bytes_lower(text + len + kind_len, level);
+    return len + kind_len + level.len;
 }
 
 /* Once a request. */
@@ -22,17 +26,20 @@ static void read_code(struct source_input *in)
     in->geo_code = in->geo_region = NO_TEXT;
     if (p->country.len == 0)
         return;
-    char *text = arena_alloc(in->arena, 3 + 2 * (1 + TEXT_BYTES_MAX));
+    char *text = arena_alloc(in->arena, 3 + 2 * (1 + TEXT_BYTES_MAX) + sizeof(METRO));
+    bool fine = p->city.len > 0 || p->metro.len > 0;
     size_t len = p->country.len;
     memcpy(text, p->country.base, len);
     if (p->region.len > 0) {
-        len = append(text, len, p->region);
+        len = append(text, len, "", p->region);
         in->geo_region = (struct bytes){text, len};
-    } else if (p->city.len > 0) {
-        len = append(text, len, TEXT("-"));
+    } else if (fine) {
+        len = append(text, len, "", TEXT("-"));
     }
     if (p->city.len > 0)
-        len = append(text, len, p->city);
+        len = append(text, len, "", p->city);
+    else if (fine)
+        len = append(text, len, METRO, p->metro);
     in->geo_code = (struct bytes){text, len};
 }
 
