@@ -161,6 +161,44 @@ static int curve_of_value(struct recall_curve *to, const struct pairs *s, double
     return status;
 }
 
+static int by_size(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* The largest score below x; x itself when there is none above 0. */
+static float next_below(const float *sorted, uint64_t n, float x)
+{
+    uint64_t from = 0, to = n; /* all before `from` are below x, none from `to` on is */
+    while (from < to) {
+        uint64_t middle = from + (to - from) / 2;
+        if (sorted[middle] < x)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from > 0 && sorted[from - 1] > 0 ? sorted[from - 1] : x;
+}
+
+/* Half way, as a ratio, to the next score below: it parts the same calls. Where many score alike,
+ * the network that is trained once more has them a little higher or lower, and they must not all
+ * fall on the other side. */
+static int lower_thresholds(struct recall_curve *c, const struct pairs *s)
+{
+    float *sorted = malloc((s->n + 1) * sizeof(*sorted));
+    if (sorted == NULL)
+        return -1;
+    memcpy(sorted, s->p, s->n * sizeof(*sorted));
+    qsort(sorted, s->n, sizeof(*sorted), by_size);
+    for (uint32_t i = 0; i < c->n; i++) {
+        float at = c->points[i].threshold, between = sqrtf(at * next_below(sorted, s->n, at));
+        c->points[i].threshold = fminf(at * HAIR_LESS, between);
+    }
+    free(sorted);
+    return 0;
+}
+
 static struct recall_curve *curve_of(const struct pairs *s, enum recall_of of, double confidence,
                                      struct error *err)
 {
@@ -173,9 +211,11 @@ static struct recall_curve *curve_of(const struct pairs *s, enum recall_of of, d
         free(c);
         return NULL;
     }
-    for (uint32_t i = 0; i < c->n; i++)
-        c->points[i].threshold *= HAIR_LESS;
-    return c;
+    if (lower_thresholds(c, s) == 0)
+        return c;
+    no_memory(err);
+    free(c);
+    return NULL;
 }
 
 int judgement_curves(const struct judgement *j, enum recall_of of, double confidence,

@@ -33,8 +33,9 @@ int judgement_calibrate(struct judgement *j, struct calibration *out, struct err
 
 /* curves[n_dsps]: a new curve for each DSP that has pairs, NULL for the others; the caller frees
  * them, after -1 (no memory) too. Of value: for each DSP most of whose bids have a price; those
- * that have none are left out. Thresholds are lowered by a hair, so that a machine that rounds
- * otherwise does not part what is equal. */
+ * that have none are left out. Thresholds stand half way to the next score below (a hair
+ * below at least), so that neither a machine that rounds otherwise nor a network that was trained
+ * again parts what is equal. */
 int judgement_curves(const struct judgement *j, enum recall_of of, double confidence,
                      struct recall_curve **curves, struct error *err);
 

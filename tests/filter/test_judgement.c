@@ -51,7 +51,7 @@ static void test_calibrate_and_curves(void **state)
     assert_int_equal(judgement_curves(j, RECALL_OF_VALUE, 0.7, value, &err), 0);
     assert_true(value[0] != NULL && value[1] != NULL && value[2] == NULL && value[3] == NULL);
     assert_true(value[0]->bids < after[0]->bids && value[0]->bids > after[0]->bids / 2);
-    /* a threshold is a hair below the score that it stands for, and keeps what the curve says */
+    /* a threshold is below the score that it stands for, and keeps what the curve says */
     for (int of = 0; of < 2; of++) {
         struct recall_curve *c = of == RECALL_OF_VALUE ? value[0] : after[0];
         for (uint32_t i = 0; i < c->n; i++) {
@@ -73,6 +73,25 @@ static void test_calibrate_and_curves(void **state)
     free_curves(value);
     judgement_destroy(j);
     judgement_destroy(NULL);
+}
+
+/* Where many score alike, another training has them a little higher or lower: all stay on their
+ * side. */
+static void test_thresholds_stand_between_scores(void **state)
+{
+    static const float scores[] = {0.3f, 0.1f, 0};
+    struct judgement *j = judgement_create(1);
+    struct recall_curve *curve;
+    struct error err;
+    for (int i = 0; i < 3000; i++)
+        judgement_add(j, 0, scores[i % 3], i % 3 == 0 && i % 9 < 3, 1, 0);
+    assert_int_equal(judgement_curves(j, RECALL_OF_BIDS, 0.7, &curve, &err), 0);
+    float threshold = recall_curve_threshold(curve, 0.97);
+    assert_true(threshold > 0.1f * 1.3f && threshold < 0.3f / 1.3f);
+    for (uint32_t i = 0; i < curve->n; i++)
+        assert_true(curve->points[i].threshold > 0);
+    free(curve);
+    judgement_destroy(j);
 }
 
 /* Requests [from, from + n) of the small world, as the model scores them. */
@@ -157,6 +176,7 @@ static void test_recalibrate_writes_a_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_thresholds_stand_between_scores),
         cmocka_unit_test(test_calibrate_and_curves),
         cmocka_unit_test(test_recalibrate_writes_a_model),
     };
