@@ -32,9 +32,9 @@ struct training {
 /* Passes over the pairs where none are asked for: many see them less often. */
 enum { EPOCHS_MIN = 6, EPOCHS_MAX = 10, EPOCHS_PAIRS = 20000000 };
 
-static uint32_t choose_epochs(uint64_t pairs)
+static uint32_t choose_epochs(uint64_t pairs, enum training_arch arch)
 {
-    uint64_t n = EPOCHS_PAIRS / (pairs + 1);
+    uint64_t n = arch == ARCH_LINEAR ? EPOCHS_MIN : EPOCHS_PAIRS / (pairs + 1);
     return n < EPOCHS_MIN ? EPOCHS_MIN : n > EPOCHS_MAX ? EPOCHS_MAX : (uint32_t)n;
 }
 
@@ -202,6 +202,8 @@ static int judge_baseline(const struct judged *j, const struct training *t, stru
         return 0;
     train.linear = true;
     train.progress = NULL;
+    if (train.epochs_max > EPOCHS_MIN)
+        train.epochs_max = EPOCHS_MIN;
     int status = train_on(&linear, &j->slices, t, ARCH_LINEAR, NULL, &train, &ignored, err);
     if (status == 0)
         status = verdict_withheld(linear, &j->slices, o->recall_target, &t->report->withheld_linear,
@@ -406,7 +408,7 @@ int training_run(const struct trainset *set, const struct training_options *give
     struct training t = {.set = set, .schema = trainset_schema(set), .o = &o, .report = report};
     o.train.linear = o.arch == ARCH_LINEAR;
     if (o.train.epochs_max == 0)
-        o.train.epochs_max = choose_epochs(trainset_counts(set)->pairs);
+        o.train.epochs_max = choose_epochs(trainset_counts(set)->pairs, o.arch);
     *report = (struct training_report){.withheld = NAN, .withheld_linear = NAN};
     if (!(o.validation_share > 0 && o.validation_share < 1))
         return error_set(err, "training: validation share must be between 0 and 1");

@@ -150,9 +150,9 @@ static int init_network(struct trainer *t, const struct network_shape *shape, st
         return error_set(err, "training: nothing but bids among %llu pairs",
                          (unsigned long long)t->train->n_pairs);
     double rate = t->o->negative_rate;
+    double least = t->o->linear ? 0 : NEGATIVES_MIN; /* a linear model learns by heart sooner */
     if (rate == 0)
-        rate = fmin(
-            1, fmax(NEGATIVES_PER_BID * c.bids / c.others, NEGATIVES_MIN / (double)c.n_others));
+        rate = fmin(1, fmax(NEGATIVES_PER_BID * c.bids / c.others, least / (double)c.n_others));
     t->network = network_create(shape, t->o->seed);
     if (t->network == NULL)
         return error_set(err, "training: no memory for the network");
