@@ -6,16 +6,20 @@
 
 enum { MINUTES_OF_DAY = 24 * 60, MINUTES_OF_WEEK = 7 * MINUTES_OF_DAY };
 
-static const char METRO[] = "metro-";
-
-static size_t append(char *text, size_t len, const char *kind, struct bytes level)
+static size_t append(char *text, size_t len, struct bytes level)
 {
-    size_t kind_len = strlen(kind);
     level = text_bounded(level);
-    text[len++] = '/';
-    memcpy(text + len, kind, kind_len);
-    bytes_lower(text + len + kind_len, level);
-    return len + kind_len + level.len;
+    text[len] = '/';
+    bytes_lower(text + len + 1, level);
+    return len + 1 + level.len;
+}
+
+static struct bytes finest_level(struct source_input *in)
+{
+    const struct geo_place *p = in->place;
+    if (p->city.len > 0 || p->metro.len == 0)
+        return p->city;
+    return text_join(in, TEXT("metro"), '-', text_bounded(p->metro));
 }
 
 /* Once a request. */
@@ -26,20 +30,18 @@ static void read_code(struct source_input *in)
     in->geo_code = in->geo_region = NO_TEXT;
     if (p->country.len == 0)
         return;
-    char *text = arena_alloc(in->arena, 3 + 2 * (1 + TEXT_BYTES_MAX) + sizeof(METRO));
-    bool fine = p->city.len > 0 || p->metro.len > 0;
+    char *text = arena_alloc(in->arena, 3 + 2 * (1 + TEXT_BYTES_MAX));
+    struct bytes finest = finest_level(in);
     size_t len = p->country.len;
     memcpy(text, p->country.base, len);
     if (p->region.len > 0) {
-        len = append(text, len, "", p->region);
+        len = append(text, len, p->region);
         in->geo_region = (struct bytes){text, len};
-    } else if (fine) {
-        len = append(text, len, "", TEXT("-"));
+    } else if (finest.len > 0) {
+        len = append(text, len, TEXT("-"));
     }
-    if (p->city.len > 0)
-        len = append(text, len, "", p->city);
-    else if (fine)
-        len = append(text, len, METRO, p->metro);
+    if (finest.len > 0)
+        len = append(text, len, finest);
     in->geo_code = (struct bytes){text, len};
 }
 

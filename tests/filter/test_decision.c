@@ -79,8 +79,6 @@ static struct decision decide(const struct predictor *with, const char *dsp,
     "\"site\":{\"domain\":\"site1.example\"},\"device\":{\"os\":\"iOS\",\"geo\":{\"country\":" \
     "\"" country "\"}}}"
 
-/* alpha buys USA on phones. Those are alike, so what recall leaves to lose is any of them: a target
- * of 0.97 leaves little. */
 static void test_every_reason(void **state)
 {
     static const struct {
@@ -92,19 +90,18 @@ static void test_every_reason(void **state)
         bool send;
         float propensity;
     } cases[] = {
-        {"alpha", FILTER_ON, NAN, 0.97, 0, true, false, true, false, WHY_SCORE, true, 1},
-        {"alpha", FILTER_ON, NAN, 0.97, 0, true, false, false, false, WHY_BELOW_THRESHOLD, false,
-         0},
-        {"alpha", FILTER_ON, NAN, 0.97, 1, true, false, false, false, WHY_EXPLORE, true, 1},
-        {"alpha", FILTER_SHADOW, NAN, 0.97, 0.5, true, false, false, false, WHY_SHADOW, true, 1},
-        {"alpha", FILTER_SHADOW, NAN, 0.97, 0.5, true, false, true, false, WHY_SCORE, true, 1},
-        {"alpha", FILTER_OFF, NAN, 0.97, 0.5, true, false, false, false, WHY_OFF, true, 1},
-        {"alpha", FILTER_OFF, NAN, 0.97, 0.5, false, true, false, false, WHY_OFF, true, 1},
-        {"alpha", FILTER_ON, NAN, 0.97, 0.5, false, false, false, false, WHY_FAIL_OPEN_NO_MODEL,
+        {"alpha", FILTER_ON, NAN, 0.9, 0, true, false, true, false, WHY_SCORE, true, 1},
+        {"alpha", FILTER_ON, NAN, 0.9, 0, true, false, false, false, WHY_BELOW_THRESHOLD, false, 0},
+        {"alpha", FILTER_ON, NAN, 0.9, 1, true, false, false, false, WHY_EXPLORE, true, 1},
+        {"alpha", FILTER_SHADOW, NAN, 0.9, 0.5, true, false, false, false, WHY_SHADOW, true, 1},
+        {"alpha", FILTER_SHADOW, NAN, 0.9, 0.5, true, false, true, false, WHY_SCORE, true, 1},
+        {"alpha", FILTER_OFF, NAN, 0.9, 0.5, true, false, false, false, WHY_OFF, true, 1},
+        {"alpha", FILTER_OFF, NAN, 0.9, 0.5, false, true, false, false, WHY_OFF, true, 1},
+        {"alpha", FILTER_ON, NAN, 0.9, 0.5, false, false, false, false, WHY_FAIL_OPEN_NO_MODEL,
          true, 1},
         {"alpha", FILTER_ON, 0.9, 0.9, 0.5, false, true, false, false, WHY_FAIL_OPEN_NO_MODEL, true,
          1},
-        {"alpha", FILTER_ON, NAN, 0.97, 0.5, true, true, false, false, WHY_FAIL_OPEN_STALE_MODEL,
+        {"alpha", FILTER_ON, NAN, 0.9, 0.5, true, true, false, false, WHY_FAIL_OPEN_STALE_MODEL,
          true, 1},
         {"delta", FILTER_ON, NAN, 0.9, 0.5, true, false, false, false, WHY_FAIL_OPEN_UNKNOWN_DSP,
          true, 1},
@@ -118,9 +115,9 @@ static void test_every_reason(void **state)
          0},
         {"gamma", FILTER_ON, 0, 0.9, 0, true, false, false, false, WHY_SCORE, true, 1},
         {"alpha", FILTER_ON, 1, 0.9, 0, true, false, true, false, WHY_BELOW_THRESHOLD, false, 0},
-        {"alpha", FILTER_OFF, NAN, 0.97, 1, true, false, true, true, WHY_RULE_FIRST + RULE_MEDIA,
+        {"alpha", FILTER_OFF, NAN, 0.9, 1, true, false, true, true, WHY_RULE_FIRST + RULE_MEDIA,
          false, 1},
-        {"alpha", FILTER_SHADOW, NAN, 0.97, 1, false, true, true, true, WHY_RULE_FIRST + RULE_MEDIA,
+        {"alpha", FILTER_SHADOW, NAN, 0.9, 1, false, true, true, true, WHY_RULE_FIRST + RULE_MEDIA,
          false, 1},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
