@@ -593,14 +593,25 @@ static void copy_unit(const struct job *j, struct conjunctions *c, const struct 
     }
 }
 
+/* The fewest bids with which a unit is kept, so that all that are have room. */
+static double least_bids(const struct job *j)
+{
+    uint64_t room = CONJUNCTION_FACTORS_MAX / ((uint64_t)j->n_rows + 1);
+    double low = UNIT_BIDS_MIN, high = UNIT_BIDS_MIN;
+    room = room < CONJUNCTION_UNITS_MAX ? room : CONJUNCTION_UNITS_MAX;
+    while (units_with(j, high) > room)
+        high *= 2;
+    for (int i = 0; i < 30 && high > UNIT_BIDS_MIN; i++) {
+        double middle = (low + high) / 2;
+        *(units_with(j, middle) > room ? &low : &high) = middle;
+    }
+    return high;
+}
+
 static struct conjunctions *assemble(const struct job *j)
 {
-    uint64_t room = CONJUNCTION_FACTORS_MAX / ((uint64_t)j->n_rows + 1), n;
-    double bids_min = UNIT_BIDS_MIN;
-    room = room < CONJUNCTION_UNITS_MAX ? room : CONJUNCTION_UNITS_MAX;
-    while ((n = units_with(j, bids_min)) > room)
-        bids_min *= 1.1;
-    struct conjunctions *c = conjunctions_create(j->shape, (uint32_t)n);
+    double bids_min = least_bids(j);
+    struct conjunctions *c = conjunctions_create(j->shape, (uint32_t)units_with(j, bids_min));
     uint32_t to = 0;
     for (uint32_t m = 0; c != NULL && m < j->shape->n_dsps * j->members; m++) {
         const struct fitted *f = &j->fitted[m];

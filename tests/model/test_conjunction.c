@@ -360,7 +360,7 @@ static void test_fit_of_more_dsps_than_there_is_room_for(void **state)
     for (uint32_t d = 0; d < DSPS; d++)
         odd_bid(&o, d, BIDS, 1);
     struct conjunctions *c = odd_fit(&o, 1);
-    assert_true(c->n_units <= CONJUNCTION_UNITS_MAX && c->n_units > CONJUNCTION_UNITS_MAX / 2);
+    assert_true(c->n_units <= CONJUNCTION_UNITS_MAX && c->n_units > CONJUNCTION_UNITS_MAX - 64);
     for (uint32_t d = 0; d < DSPS; d += 97)
         assert_true(fabs(odd_expected(&o, c, d) / BIDS - 1) < 0.25);
     conjunctions_destroy(c);
