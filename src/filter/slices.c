@@ -9,7 +9,12 @@
 #include "filter/model_metadata.h"
 #include "filter/vocabulary.h"
 
-enum { DSP_DROPPED = UINT16_MAX, TWO_WEEKS_MS = 14 * 24 * 3600 * 1000 };
+enum {
+    DSP_DROPPED = UINT16_MAX,
+    DAY_MS = 24 * 3600 * 1000,
+    TWO_WEEKS_MS = 14 * DAY_MS,
+    DAYS_MAX = 100, /* that are told apart; older ones are one */
+};
 
 struct builder {
     struct slices *out;
@@ -286,6 +291,26 @@ static int encode_pairs(struct builder *b, struct slice *slice, uint32_t first, 
     return 0;
 }
 
+/* Days of the earlier slice, counted back from its end. Fewer than two are none. */
+static int number_days(struct builder *b)
+{
+    struct slice *train = &b->out->train;
+    int64_t n = 1 + (train->to_ms - train->from_ms) / DAY_MS;
+    n = n < DAYS_MAX ? n : DAYS_MAX;
+    if (n < 2)
+        return 0;
+    uint16_t *day = malloc((size_t)b->n_train * sizeof(*day));
+    if (day == NULL)
+        return no_memory(b->err);
+    for (uint32_t i = 0; i < b->n_train; i++) {
+        int64_t age = (train->to_ms - b->from->ts_ms[b->order[i]]) / DAY_MS;
+        day[i] = (uint16_t)(age < n ? n - 1 - age : 0);
+    }
+    train->examples.day = day;
+    train->examples.n_days = (uint32_t)n;
+    return 0;
+}
+
 static int check_labels(const struct slices *s, struct error *err)
 {
     const struct slice *train = &s->train;
@@ -319,7 +344,8 @@ int slices_create(struct slices *s, const struct schema *schema, const struct co
     }
     encode_numbers(&b);
     if (encode_texts(&b) != 0 || encode_pairs(&b, &s->train, 0, b.n_train) != 0 ||
-        encode_pairs(&b, &s->validation, b.n_train, from->n_requests - b.n_train) != 0)
+        encode_pairs(&b, &s->validation, b.n_train, from->n_requests - b.n_train) != 0 ||
+        number_days(&b) != 0)
         goto done;
     status = check_labels(s, err);
 done:
@@ -336,6 +362,7 @@ static void slice_dispose(struct slice *slice)
     free((void *)slice->examples.dsp);
     free((void *)slice->examples.label);
     free((void *)slice->examples.weight);
+    free((void *)slice->examples.day);
     free(slice->price);
 }
 

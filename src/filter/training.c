@@ -81,8 +81,11 @@ static void set_arch(struct network_shape *shape, const struct training_options 
         shape->features[f].wide = f != shape->dsp_feature;
 }
 
-static int fit_conjunctions(struct network *n, const struct slices *s,
-                            const struct train_options *train, struct error *err)
+/* Also sets weight, of all pairs, to what they count for where tomorrow is to be learnt. */
+static struct conjunctions *fit_conjunctions(const struct network_shape *shape,
+                                             const struct examples *e,
+                                             const struct train_options *train, float *weight,
+                                             struct error *err)
 {
     struct conjunction_options o;
     conjunction_options_default(&o);
@@ -90,8 +93,10 @@ static int fit_conjunctions(struct network *n, const struct slices *s,
     o.threads = train->threads;
     o.progress = train->conjunction_progress;
     o.progress_ctx = train->progress_ctx;
-    n->conjunctions = conjunctions_fit(&n->shape, &s->train.examples, &o, err);
-    return n->conjunctions != NULL ? 0 : -1;
+    struct conjunctions *c = conjunctions_fit(shape, e, &o, weight, err);
+    for (uint64_t i = 0; i < e->n_pairs; i++)
+        weight[i] *= e->weight[i];
+    return c;
 }
 
 struct start {
@@ -114,6 +119,9 @@ static int train_on(struct network **out, const struct slices *s, const struct t
     struct train_options train = *given;
     struct start start = {warm, s};
     struct network_shape shape;
+    struct examples examples = s->train.examples;
+    struct conjunctions *conjunctions = NULL;
+    float *weight = NULL;
     int status = -1;
     if (encoder_shape(s->encoder, interner_count(s->dsps), &shape) != 0)
         return no_memory(err);
@@ -121,16 +129,27 @@ static int train_on(struct network **out, const struct slices *s, const struct t
     if (warm != NULL) {
         train.init = start_warm;
         train.init_ctx = &start;
+        if (warm_check_shape(warm, &shape, err) != 0)
+            goto done;
     }
-    if ((warm != NULL && warm_check_shape(warm, &shape, err) != 0) ||
-        train_network(&shape, &s->train.examples, &s->validation.examples, &train, out, report,
-                      err) != 0)
+    if (arch == ARCH_FULL) {
+        examples.weight = weight = malloc((examples.n_pairs + 1) * sizeof(*weight));
+        if (weight == NULL) {
+            no_memory(err);
+            goto done;
+        }
+        conjunctions = fit_conjunctions(&shape, &s->train.examples, &train, weight, err);
+        if (conjunctions == NULL)
+            goto done;
+    }
+    if (train_network(&shape, &examples, &s->validation.examples, &train, out, report, err) != 0)
         goto done;
-    if (slices_settle_unseen_rows(s, *out) != 0)
-        no_memory(err);
-    else
-        status = arch == ARCH_FULL ? fit_conjunctions(*out, s, &train, err) : 0;
+    (*out)->conjunctions = conjunctions;
+    conjunctions = NULL;
+    status = slices_settle_unseen_rows(s, *out) == 0 ? 0 : no_memory(err);
 done:
+    free(weight);
+    conjunctions_destroy(conjunctions);
     network_shape_dispose(&shape);
     return status;
 }

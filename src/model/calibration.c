@@ -149,6 +149,18 @@ int calibration_fit(const struct scored_pairs *groups, uint32_t n, struct calibr
     return status;
 }
 
+int calibration_loss(const struct scored_pairs *pairs, struct calibration c, double *loss)
+{
+    struct sample sample;
+    struct slopes s = {0};
+    if (sample_init(&sample, pairs) != 0)
+        return -1;
+    add_sample(&s, &sample, c);
+    free(sample.logit);
+    *loss = s.loss;
+    return 0;
+}
+
 float calibration_apply(struct calibration c, float p)
 {
     return (float)(1 / (1 + exp(-(c.slope * logit_of((double)p) + c.intercept))));

@@ -19,6 +19,10 @@ struct calibration {
  * little evidence it has; that one is shrunk towards {1, 0}. -1 only without memory. */
 int calibration_fit(const struct scored_pairs *groups, uint32_t n, struct calibration *out);
 
+/* Minus log-likelihood of the pairs after c, as if each were of weight 1. -1 only without memory.
+ */
+int calibration_loss(const struct scored_pairs *pairs, struct calibration c, double *loss);
+
 float calibration_apply(struct calibration c, float p);
 
 /* What c does after `first` has been done. */

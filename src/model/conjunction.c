@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/activity.h"
 #include "model/network.h"
 #include "model/targeting.h"
 #include "model/train.h"
@@ -38,6 +39,8 @@ static const double START_SPREAD = 0.85;
 static const float RATE_TINY = 1e-6f;
 /* While they are fitted, all members of all DSPs together: 2 GiB. */
 static const uint64_t FITTED_FACTORS_MAX = 1 << 29;
+/* A bid counts for no more than so many of tomorrow's. */
+static const double OUTLOOK_MAX = 5;
 /* A unit that answers for fewer bids is left out. */
 static const double UNIT_BIDS_MIN = 0.5;
 
@@ -113,7 +116,8 @@ void conjunction_options_default(struct conjunction_options *o)
 
 /* ---- one member of one DSP ---- */
 
-/* A feature, as the fit sees it. */
+/* A feature, as the fit sees it; the last may be the day. */
+enum { FEATURE_DAY = UINT32_MAX };
 struct column {
     uint32_t feature, slots, at; /* its first slot */
     uint32_t values, row;        /* its first row in the tables below */
@@ -266,9 +270,8 @@ static void carry_over(struct fit *f, const struct column *c, const units *scale
     }
 }
 
-static void fit_column(struct fit *f, const struct column *c)
+static void sum_up_column(struct fit *f, const struct column *c)
 {
-    units scale;
     memset(f->answered + c->row, 0, c->values * sizeof(units));
     memset(f->expected + c->row, 0, c->values * sizeof(units));
     find_bids(f);
@@ -276,6 +279,12 @@ static void fit_column(struct fit *f, const struct column *c)
         add_up_single(f, c);
     else
         add_up_several(f, c);
+}
+
+static void fit_column(struct fit *f, const struct column *c)
+{
+    units scale;
+    sum_up_column(f, c);
     estimate_care(f, c, &scale);
     set_factors(f, c, &scale);
     carry_over(f, c, &scale);
@@ -301,6 +310,58 @@ static void fit_rates(struct fit *f)
     for (uint32_t i = 0; i < f->n; i++)
         f->rate[i] *= change;
 }
+
+/* ---- tomorrow ---- */
+
+/* Days are a column like others while units are fitted, so that each is fitted to the days on which
+ * it was there. forecast: of each unit, against its mean of all days. */
+static void forecast_units(struct fit *f, const struct column *day, double forecast[static UNITS])
+{
+    struct activity cared[UNITS];
+    size_t n = 0;
+    units scale;
+    sum_up_column(f, day);
+    estimate_care(f, day, &scale);
+    for (int u = 0; u < UNITS; u++)
+        if (f->care[u] < SHAPE_MAX)
+            cared[n++] = (struct activity){.found = (float *)(f->answered + day->row) + u,
+                                           .expected = (float *)(f->expected + day->row) + u,
+                                           .n = day->values,
+                                           .stride = UNITS,
+                                           .lump = (double)f->unequal[u]};
+    double persistence = activity_persistence(cared, n);
+    n = 0;
+    for (int u = 0; u < UNITS; u++)
+        forecast[u] = f->care[u] < SHAPE_MAX ? activity_forecast(&cared[n++], persistence) : 1;
+}
+
+/* What the bid of call i counts for of tomorrow's: the rate that is forecast, as a multiple of the
+ * one on its day. */
+static double outlook_of(const struct fit *f, uint32_t i, const struct column *day,
+                         const double forecast[static UNITS])
+{
+    uint32_t row = f->rows[(size_t)day->at * f->n + i];
+    double then = 0, tomorrow = 0;
+    for (int u = 0; u < UNITS; u++) {
+        then += (double)f->rate[i][u];
+        tomorrow += (double)f->rate[i][u] / (double)f->factor[row][u] * forecast[u];
+    }
+    return then > 0 ? fmin(tomorrow / then, OUTLOOK_MAX) : 1;
+}
+
+/* outlook: of all pairs; may be NULL. Each of `members` has its share in it. */
+static void look_ahead(struct fit *f, const struct column *day, const uint64_t *pairs,
+                       uint32_t members, float *outlook)
+{
+    double forecast[UNITS];
+    forecast_units(f, day, forecast);
+    for (uint32_t i = 0; i < f->n_bids && outlook != NULL; i++)
+        outlook[pairs[i]] += (float)((outlook_of(f, i, day, forecast) - 1) / members);
+    for (int u = 0; u < UNITS; u++)
+        f->base[u] *= (float)forecast[u];
+}
+
+/* ---- the start ---- */
 
 static void start(struct fit *f, struct prng *g)
 {
@@ -349,9 +410,11 @@ struct job {
     const struct network_shape *shape;
     const struct examples *e;
     const struct conjunction_options *o;
-    uint32_t members; /* of each DSP */
-    struct column *columns;
+    uint32_t members;       /* of each DSP */
+    struct column *columns; /* the day behind them, if days are told apart */
     uint32_t n_columns, n_rows, n_slots;
+    bool days;
+    float *outlook;        /* [pairs] of all members so far; or NULL */
     struct fitted *fitted; /* [dsps][members] */
     pthread_mutex_t lock;
     uint32_t next, done;
@@ -417,6 +480,9 @@ static uint32_t *load_rows(const struct job *j, const uint64_t *pairs, uint32_t 
         }
         at += feature->slots;
     }
+    const struct column *day = &j->columns[j->n_columns];
+    for (uint32_t i = 0; i < n && j->days; i++)
+        rows[(size_t)day->at * n + i] = day->row + j->e->day[j->e->request[pairs[i]]];
     return rows;
 }
 
@@ -455,7 +521,7 @@ static int fit_dsp_member(struct job *j, uint32_t dsp, uint32_t member)
 {
     struct prng g = {j->o->seed + UINT64_C(0x9e3779b97f4a7c15) * (dsp * 64 + member + 1)};
     struct fit f = {.columns = j->columns,
-                    .n_columns = j->n_columns,
+                    .n_columns = j->n_columns + j->days,
                     .n_rows = j->n_rows,
                     .n_slots = j->n_slots};
     uint64_t *pairs = NULL;
@@ -482,6 +548,8 @@ static int fit_dsp_member(struct job *j, uint32_t dsp, uint32_t member)
         f.factor == NULL || f.answered == NULL || f.expected == NULL)
         goto done;
     fit_member(&f, j->o, &g);
+    if (j->days)
+        look_ahead(&f, &j->columns[j->n_columns], pairs, j->members, j->outlook);
     status = keep_member(&j->fitted[(size_t)dsp * j->members + member], &f);
 done:
     free(pairs);
@@ -499,17 +567,18 @@ done:
 static void *work(void *arg)
 {
     struct job *j = arg;
-    uint32_t members = j->members, all = j->shape->n_dsps * members;
     pthread_mutex_lock(&j->lock);
-    while (j->next < all && !j->failed) {
+    while (j->next < j->shape->n_dsps && !j->failed) {
         uint32_t mine = j->next++;
+        int status = 0;
         pthread_mutex_unlock(&j->lock);
-        int status = fit_dsp_member(j, mine / members, mine % members);
+        for (uint32_t member = 0; member < j->members && status == 0; member++)
+            status = fit_dsp_member(j, mine, member);
         pthread_mutex_lock(&j->lock);
         j->failed |= status != 0;
         j->done++;
         if (j->o->progress != NULL)
-            j->o->progress(j->o->progress_ctx, j->done / members, j->shape->n_dsps);
+            j->o->progress(j->o->progress_ctx, j->done, j->shape->n_dsps);
     }
     pthread_mutex_unlock(&j->lock);
     return NULL;
@@ -522,7 +591,7 @@ static int choose_columns(struct job *j)
 {
     const struct network_shape *s = j->shape;
     uint32_t n_all = network_shape_slots(s), at = 0;
-    j->columns = calloc(s->n_features, sizeof(*j->columns));
+    j->columns = calloc((size_t)s->n_features + 1, sizeof(*j->columns));
     if (j->columns == NULL)
         return -1;
     for (uint32_t f = 0; f < s->n_features; f++) {
@@ -540,6 +609,12 @@ static int choose_columns(struct job *j)
             j->n_rows += feature->values;
         }
         at += feature->slots;
+    }
+    j->days = j->e->n_days > 1;
+    if (j->days) {
+        j->columns[j->n_columns] =
+            (struct column){FEATURE_DAY, 1, j->n_slots++, j->e->n_days, j->n_rows};
+        j->n_rows += j->e->n_days;
     }
     return 0;
 }
@@ -639,12 +714,15 @@ static void run_workers(struct job *j)
 }
 
 struct conjunctions *conjunctions_fit(const struct network_shape *shape, const struct examples *e,
-                                      const struct conjunction_options *o, struct error *err)
+                                      const struct conjunction_options *o, float *outlook,
+                                      struct error *err)
 {
     assert(o->members >= 1 && o->threads >= 1);
-    struct job j = {.shape = shape, .e = e, .o = o};
+    struct job j = {.shape = shape, .e = e, .o = o, .outlook = outlook};
     struct conjunctions *c = NULL;
     uint32_t n_members = 0;
+    for (uint64_t i = 0; i < e->n_pairs && outlook != NULL; i++)
+        outlook[i] = 1;
     if (choose_columns(&j) == 0) {
         j.members = members_that_fit(&j);
         n_members = shape->n_dsps * j.members;

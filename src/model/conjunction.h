@@ -10,7 +10,11 @@
  * 2012), fitted by EM. Factors have a gamma prior of mean 1, one for each unit and feature; its
  * width is estimated from how much more unequal the counts of the values are than chance makes
  * them (empirical Bayes), so that a unit has opinions of those features alone that it is shown to
- * depend on. */
+ * depend on.
+ *
+ * Campaigns begin, pause and end. Where the examples tell days apart, the day is one more feature
+ * of the fit, and what is kept of it is the rate that is to be expected on the day after the last
+ * (model/activity.h). */
 #ifndef MODEL_CONJUNCTION_H
 #define MODEL_CONJUNCTION_H
 
@@ -64,8 +68,12 @@ struct conjunction_options {
 };
 void conjunction_options_default(struct conjunction_options *o);
 
-/* Pairs of one request must stand together. NULL: no memory, and err says so. */
+/* Pairs of one request must stand together. outlook, [n_pairs], may be NULL: how many of tomorrow's
+ * bids a bid stands for, given how its campaigns went on after its day; 1 of other calls. Whoever
+ * learns from the same examples learns of tomorrow with it as a weight. NULL: no memory, and err
+ * says so. */
 struct conjunctions *conjunctions_fit(const struct network_shape *shape, const struct examples *e,
-                                      const struct conjunction_options *o, struct error *err);
+                                      const struct conjunction_options *o, float *outlook,
+                                      struct error *err);
 
 #endif

@@ -10,18 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/table.h"
 #include "prng.h"
-
-enum { LINE_FLOATS = 16 };
 
 /* 16 GB of parameters: far beyond use, and every size computed from a shape stays well in 64 bits.
  */
 #define NETWORK_FLOATS_MAX ((uint64_t)1 << 32)
-
-static uint64_t on_line(uint64_t floats)
-{
-    return (floats + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
-}
 
 /* ---- shape ---- */
 
@@ -105,20 +99,20 @@ static uint64_t table_floats(const struct network_shape *s)
     uint64_t floats = 0;
     for (uint32_t f = 0; f < s->n_features; f++) {
         const struct network_feature *feature = &s->features[f];
-        floats += on_line((uint64_t)feature->values * feature->dim);
+        floats += table_on_line((uint64_t)feature->values * feature->dim);
         if (feature->wide)
-            floats += on_line((uint64_t)feature->values * s->n_dsps);
+            floats += table_on_line((uint64_t)feature->values * s->n_dsps);
     }
     if (s->gated)
-        floats += on_line((uint64_t)s->n_dsps * s->hidden1);
+        floats += table_on_line((uint64_t)s->n_dsps * s->hidden1);
     return floats;
 }
 
 static uint64_t dense_floats(const struct network_shape *s)
 {
     uint64_t h1 = s->hidden1, h2 = s->hidden2, in = network_shape_inputs(s);
-    return on_line(h1 * in) + on_line(h1) + on_line(h2 * h1) + on_line(h2) + on_line(2 * h2) +
-           on_line(2);
+    return table_on_line(h1 * in) + table_on_line(h1) + table_on_line(h2 * h1) + table_on_line(h2) +
+           table_on_line(2 * h2) + table_on_line(2);
 }
 
 int network_shape_check(const struct network_shape *s, struct error *err)
@@ -149,7 +143,7 @@ int network_shape_check(const struct network_shape *s, struct error *err)
 static float *cut(float **at, uint64_t floats)
 {
     float *tensor = *at;
-    *at += on_line(floats);
+    *at += table_on_line(floats);
     return tensor;
 }
 
@@ -218,7 +212,7 @@ struct network *network_create_zero(const struct network_shape *shape)
         goto fail;
     n->dense_floats = dense_floats(shape);
     n->block_floats = n->dense_floats + table_floats(shape);
-    n->block = aligned_alloc(LINE_FLOATS * sizeof(float), n->block_floats * sizeof(float));
+    n->block = aligned_alloc(TABLE_LINE_BYTES, n->block_floats * sizeof(float));
     n->embedding = calloc(shape->n_features, sizeof(*n->embedding));
     n->wide = calloc(shape->n_features, sizeof(*n->wide));
     n->tensor_names = calloc(3 * (size_t)shape->n_features, sizeof(*n->tensor_names));

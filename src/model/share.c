@@ -26,20 +26,6 @@ static void mix(const struct scored_pairs *a, const struct scored_pairs *b, doub
     }
 }
 
-/* Minus log-likelihood, as if of pairs of weight 1. */
-static double loss_of(const struct scored_pairs *s, struct calibration c)
-{
-    double loss = 0, expected = 0, squares = 0;
-    for (uint64_t i = 0; i < s->n; i++) {
-        double w = (double)s->weight[i], logit = c.slope * logit_of(s->p[i]) + c.intercept;
-        double toward = s->label[i] ? logit : -logit;
-        loss += w * (log1p(exp(-fabs(toward))) + fmax(0, -toward));
-        expected += w * (double)s->p[i];
-        squares += w * w * (double)s->p[i];
-    }
-    return squares > 0 ? loss * expected / squares : 0;
-}
-
 /* loss[n][TRIED]. mixed: what `network` says, with room for other p. */
 static int try_shares(const struct scored_pairs *network, const struct scored_pairs *conjunctions,
                       uint32_t n, struct scored_pairs *mixed, float *const *p,
@@ -54,7 +40,7 @@ static int try_shares(const struct scored_pairs *network, const struct scored_pa
         }
         status = calibration_fit(mixed, n, c);
         for (uint32_t d = 0; status == 0 && d < n; d++)
-            loss[d][k] = loss_of(&mixed[d], c[d]);
+            status = calibration_loss(&mixed[d], c[d], &loss[d][k]);
     }
     free(c);
     return status;

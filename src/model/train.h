@@ -17,6 +17,8 @@ struct examples {
     const uint16_t *dsp;     /* [n_pairs] */
     const uint8_t *label;    /* [n_pairs] 1 = bid, 0 = no bid */
     const float *weight;     /* [n_pairs] 1 / propensity */
+    uint32_t n_days;         /* 0: days are not told apart */
+    const uint16_t *day;     /* [n_requests] below n_days, rising, the last of them complete */
 };
 
 struct train_progress {

@@ -91,7 +91,14 @@ static void test_numbers_and_the_sample(void **state)
         double logit = (double)(numeric[2 * i] + numeric[2 * i + 1]) - 1.5;
         label[i] = prng_unit(&g) < 1 / (1 + exp(-logit));
     }
-    struct examples e = {N, slots, numeric, N, request, dsp, label, weight};
+    struct examples e = {.n_requests = N,
+                         .slots = slots,
+                         .numeric = numeric,
+                         .n_pairs = N,
+                         .request = request,
+                         .dsp = dsp,
+                         .label = label,
+                         .weight = weight};
     struct importance_options o = {.recall = 0.9, .seed = 1};
     struct importance all, again;
     assert_int_equal(importance_measure(&all, n, s, &e, &o, &err), 0);

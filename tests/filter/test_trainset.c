@@ -363,6 +363,17 @@ static void test_slices_encode_as_serving(void **state)
         assert_int_equal(slot, out.slots[i]);
         assert_memory_equal(numeric, out.numeric + 2 * i, sizeof(numeric));
     }
+    assert_true(out.train.examples.n_days == 0); /* nine milliseconds */
+    slices_dispose(&out);
+
+    /* the same, half a day from one to the next: days end where the slice ends */
+    for (uint32_t i = 0; i < ROWS; i++)
+        ts[i] *= 12 * 3600 * 1000;
+    assert_int_equal(slices_create(&out, s, &from, 0.2, &err), 0);
+    static const uint16_t days[] = {0, 1, 1, 2, 2, 3, 3, 4, 4};
+    assert_int_equal(out.train.examples.n_days, 5);
+    assert_memory_equal(out.train.examples.day, days, sizeof(days));
+    assert_int_equal(out.validation.examples.n_days, 0);
     slices_dispose(&out);
     interner_destroy(domains);
     interner_destroy(dsps);

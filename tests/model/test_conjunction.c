@@ -45,7 +45,7 @@ static void test_fit_finds_planted_campaigns(void **state)
     synthetic_draw(&w, 40000, 6, &train);
     synthetic_draw(&w, 10000, 7, &later);
     conjunction_options_default(&o);
-    struct conjunctions *c = conjunctions_fit(&w.shape, &train.e, &o, NULL);
+    struct conjunctions *c = conjunctions_fit(&w.shape, &train.e, &o, NULL, NULL);
     assert_non_null(c);
     double *mine = malloc(later.e.n_pairs * sizeof(*mine));
     double *truth = malloc(later.e.n_pairs * sizeof(*truth)), expected = 0, found = 0;
@@ -93,10 +93,16 @@ static void test_fit_knows_what_matters(void **state)
             label[2 * i + d] = targeted ? prng_unit(&g) < 0.4 : d == 1 && i < 5;
         }
     }
-    struct examples e = {REQUESTS, slots, NULL, REQUESTS * 2, request, dsp, label, weight};
+    struct examples e = {.n_requests = REQUESTS,
+                         .slots = slots,
+                         .n_pairs = REQUESTS * 2,
+                         .request = request,
+                         .dsp = dsp,
+                         .label = label,
+                         .weight = weight};
     struct conjunction_options o;
     conjunction_options_default(&o);
-    struct conjunctions *c = conjunctions_fit(&shape, &e, &o, NULL);
+    struct conjunctions *c = conjunctions_fit(&shape, &e, &o, NULL, NULL);
     assert_non_null(c);
     assert_int_equal(c->first[0], 0);
     assert_true(c->first[1] > 0);
@@ -141,10 +147,16 @@ static void test_fit_weights_are_no_evidence(void **state)
         label[i] = prng_unit(&g) < 0.02;
         weight[i] = 50;
     }
-    struct examples e = {REQUESTS, slots, NULL, REQUESTS, request, dsp, label, weight};
+    struct examples e = {.n_requests = REQUESTS,
+                         .slots = slots,
+                         .n_pairs = REQUESTS,
+                         .request = request,
+                         .dsp = dsp,
+                         .label = label,
+                         .weight = weight};
     struct conjunction_options o;
     conjunction_options_default(&o);
-    struct conjunctions *c = conjunctions_fit(&shape, &e, &o, NULL);
+    struct conjunctions *c = conjunctions_fit(&shape, &e, &o, NULL, NULL);
     assert_non_null(c);
     struct network n = {.shape = shape, .conjunctions = c};
     double low = 1, high = 0;
@@ -162,6 +174,92 @@ static void test_fit_weights_are_no_evidence(void **state)
     free(dsp);
     free(label);
     free(weight);
+}
+
+/* Seven days; of values 0, 1 and 2 of a feature bids come at 0.3: always, until the fourth day,
+ * from the sixth day on. `told`: whether the fit is told of days. */
+struct flights {
+    double p[3], outlook[3]; /* after the last day; of the bids, on average */
+    bool others_stay;        /* calls without a bid count for what they are */
+};
+
+static struct flights fit_flights(bool told)
+{
+    enum { DAY = 6000, DAYS = 7, REQUESTS = DAY * DAYS };
+    static const uint32_t from[3] = {0, 0, 5}, to[3] = {DAYS, 4, DAYS};
+    struct network_feature features[] = {
+        {"dsp", 1 + VALUE_FIRST, 2, 1, false}, {"a", 8, 2, 1, false}, {"noise", 12, 2, 1, false}};
+    struct network_shape shape = {features, 3, 0, 1, 0, 4, 4, false};
+    uint32_t *slots = malloc(REQUESTS * 2 * sizeof(*slots)), *request;
+    request = malloc(REQUESTS * sizeof(*request));
+    uint16_t *dsp = calloc(REQUESTS, sizeof(*dsp)), *day = malloc(REQUESTS * sizeof(*day));
+    uint8_t *label = malloc(REQUESTS);
+    float *weight = malloc(REQUESTS * sizeof(*weight)), *outlook = malloc(REQUESTS * sizeof(float));
+    struct prng g = {11};
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        uint32_t value = (uint32_t)prng_below(&g, 6), today = i / DAY;
+        slots[2 * i] = VALUE_FIRST + value;
+        slots[2 * i + 1] = VALUE_FIRST + (uint32_t)prng_below(&g, 10);
+        request[i] = i;
+        day[i] = (uint16_t)today;
+        weight[i] = 1;
+        label[i] = value < 3 && today >= from[value] && today < to[value] && prng_unit(&g) < 0.3;
+    }
+    struct examples e = {.n_requests = REQUESTS,
+                         .slots = slots,
+                         .n_pairs = REQUESTS,
+                         .request = request,
+                         .dsp = dsp,
+                         .label = label,
+                         .weight = weight,
+                         .n_days = told ? DAYS : 0,
+                         .day = told ? day : NULL};
+    struct conjunction_options o;
+    conjunction_options_default(&o);
+    struct conjunctions *c = conjunctions_fit(&shape, &e, &o, outlook, NULL);
+    assert_non_null(c);
+    struct network n = {.shape = shape, .conjunctions = c};
+    struct flights found = {.others_stay = true};
+    double bids[3] = {0};
+    for (uint32_t v = 0; v < 3; v++)
+        for (uint32_t k = 0; k < 10; k++) {
+            uint32_t row[2] = {VALUE_FIRST + v, VALUE_FIRST + k};
+            found.p[v] += (1 - exp(-fixture_rate(&n, row, 0))) / 10;
+        }
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        if (label[i]) {
+            bids[slots[2 * i] - VALUE_FIRST]++;
+            found.outlook[slots[2 * i] - VALUE_FIRST] += (double)outlook[i];
+        } else {
+            found.others_stay &= outlook[i] == 1;
+        }
+    }
+    for (uint32_t v = 0; v < 3; v++)
+        found.outlook[v] /= bids[v];
+    conjunctions_destroy(c);
+    free(slots);
+    free(request);
+    free(dsp);
+    free(day);
+    free(label);
+    free(weight);
+    free(outlook);
+    return found;
+}
+
+static void test_fit_looks_ahead(void **state)
+{
+    struct flights blind = fit_flights(false), told = fit_flights(true);
+    for (int v = 0; v < 3; v++)
+        assert_true(blind.outlook[v] == 1);
+    assert_true(fabs(blind.p[0] - 0.3) < 0.03 && blind.p[1] > 0.13 && blind.p[2] < 0.12);
+    if (fabs(told.p[0] - 0.3) > 0.06 || told.p[1] > 0.06 || told.p[2] < 0.2)
+        fail_msg("p of a steady campaign %.3f, an ended one %.3f, a new one %.3f", told.p[0],
+                 told.p[1], told.p[2]);
+    if (fabs(told.outlook[0] - 1) > 0.15 || told.outlook[1] > 0.3 || told.outlook[2] < 0.7)
+        fail_msg("outlook of a steady campaign %.3f, an ended one %.3f, a new one %.3f",
+                 told.outlook[0], told.outlook[1], told.outlook[2]);
+    assert_true(told.others_stay);
 }
 
 static void assert_same(const struct conjunctions *a, const struct conjunctions *b)
@@ -185,11 +283,11 @@ static void test_fit_is_the_same_for_any_number_of_threads(void **state)
     synthetic_draw(&w, 3000, 6, &train);
     conjunction_options_default(&o);
     o.sweeps = 3;
-    struct conjunctions *one = conjunctions_fit(&w.shape, &train.e, &o, NULL);
+    struct conjunctions *one = conjunctions_fit(&w.shape, &train.e, &o, NULL, NULL);
     o.threads = 3;
-    struct conjunctions *three = conjunctions_fit(&w.shape, &train.e, &o, NULL);
+    struct conjunctions *three = conjunctions_fit(&w.shape, &train.e, &o, NULL, NULL);
     o.seed = 2;
-    struct conjunctions *other = conjunctions_fit(&w.shape, &train.e, &o, NULL);
+    struct conjunctions *other = conjunctions_fit(&w.shape, &train.e, &o, NULL, NULL);
     assert_same(one, three);
     assert_true(other->n_units != one->n_units ||
                 memcmp(other->rate, one->rate, one->n_units * sizeof(float)) != 0);
@@ -241,8 +339,13 @@ static void odd_init(struct odd *o, uint32_t n_dsps, uint32_t n_requests, float 
             o->weight[i] = weight;
         }
     }
-    o->e = (struct examples){n_requests, o->slots, NULL,     n_pairs,
-                             o->request, o->dsp,   o->label, o->weight};
+    o->e = (struct examples){.n_requests = n_requests,
+                             .slots = o->slots,
+                             .n_pairs = n_pairs,
+                             .request = o->request,
+                             .dsp = o->dsp,
+                             .label = o->label,
+                             .weight = o->weight};
 }
 
 static void odd_dispose(struct odd *o)
@@ -270,7 +373,7 @@ static struct conjunctions *odd_fit(struct odd *o, uint32_t sweeps)
     struct error err = {""};
     conjunction_options_default(&options);
     options.sweeps = sweeps;
-    struct conjunctions *c = conjunctions_fit(&o->shape, &o->e, &options, &err);
+    struct conjunctions *c = conjunctions_fit(&o->shape, &o->e, &options, NULL, &err);
     assert_non_null(c);
     assert_true(c->n_units <= CONJUNCTION_UNITS_MAX);
     assert_int_equal(c->first[c->n_dsps], c->n_units);
@@ -373,6 +476,7 @@ int main(void)
         cmocka_unit_test(test_fit_finds_planted_campaigns),
         cmocka_unit_test(test_fit_knows_what_matters),
         cmocka_unit_test(test_fit_weights_are_no_evidence),
+        cmocka_unit_test(test_fit_looks_ahead),
         cmocka_unit_test(test_fit_is_the_same_for_any_number_of_threads),
         cmocka_unit_test(test_fit_of_rare_bids_under_heavy_weights),
         cmocka_unit_test(test_fit_of_one_kind_of_label),

@@ -35,8 +35,14 @@ static void init_sample_of(struct sample *x, bool gated, uint64_t seed)
         x->weight[i] = 0.5f + (float)prng_below(&g, 4);
         x->pairs[i] = i != 30 ? i : 29;
     }
-    x->e = (struct examples){REQUESTS,   x->slots, x->numeric, PAIRS,
-                             x->request, x->dsp,   x->label,   x->weight};
+    x->e = (struct examples){.n_requests = REQUESTS,
+                             .slots = x->slots,
+                             .numeric = x->numeric,
+                             .n_pairs = PAIRS,
+                             .request = x->request,
+                             .dsp = x->dsp,
+                             .label = x->label,
+                             .weight = x->weight};
 }
 
 static void init_sample(struct sample *x, uint64_t seed)

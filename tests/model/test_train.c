@@ -27,8 +27,15 @@ static void test_train_refuses(void **state)
     float numeric[6] = {0}, weight[4] = {1, 1, 1, 1};
     uint16_t dsp[4] = {0, 1, 2, 0};
     uint8_t label[4] = {1, 0, 0, 1};
-    struct examples e = {2, slots, numeric, 4, request, dsp, label, weight};
-    struct examples none = {0, NULL, NULL, 0, NULL, NULL, NULL, NULL};
+    struct examples e = {.n_requests = 2,
+                         .slots = slots,
+                         .numeric = numeric,
+                         .n_pairs = 4,
+                         .request = request,
+                         .dsp = dsp,
+                         .label = label,
+                         .weight = weight};
+    struct examples none = {.n_requests = 0};
     struct train_options o;
     train_options_default(&o);
     expect_error(&s, &none, &e, &o, "no bids among 0 pairs");
@@ -122,7 +129,7 @@ static void test_train_without_validation(void **state)
 {
     struct synthetic w;
     struct synthetic_examples train;
-    struct examples none = {0, NULL, NULL, 0, NULL, NULL, NULL, NULL};
+    struct examples none = {.n_requests = 0};
     synthetic_init(&w, 3, 8, 0, 8, 8, 3);
     synthetic_draw(&w, 500, 1, &train);
     struct train_options o;
@@ -221,7 +228,13 @@ static void test_train_weights_undo_the_sampling(void **state)
         label[count] = prng_unit(&g) < (hidden_kind ? 0.02 : 0.4);
         weight[count++] = hidden_kind ? 20 : 1;
     }
-    struct examples e = {N, slots, NULL, N, request, dsp, label, weight};
+    struct examples e = {.n_requests = N,
+                         .slots = slots,
+                         .n_pairs = N,
+                         .request = request,
+                         .dsp = dsp,
+                         .label = label,
+                         .weight = weight};
     struct train_options o;
     struct train_report r;
     struct network *n;
