@@ -117,6 +117,16 @@ static int compare(const float *expected, const float *p, const float *numeric, 
     return 0;
 }
 
+int golden_score(const struct safetensors *f, const struct scorer *s,
+                 const struct network_shape *shape, float *p)
+{
+    const struct tensor *slots = safetensors_find(f, "golden.slots");
+    const struct tensor *numeric = safetensors_find(f, "golden.numeric");
+    uint32_t n = (uint32_t)safetensors_find(f, "golden.p")->shape[0];
+    return score_all(s, shape, slots != NULL ? slots->data : NULL,
+                     numeric != NULL ? numeric->data : NULL, n, p);
+}
+
 int golden_check(const struct safetensors *f, const struct scorer *s,
                  const struct network_shape *shape, const char *path, struct error *err)
 {

@@ -24,6 +24,11 @@ void golden_dispose(struct golden *g);
 size_t golden_tensors(const struct golden *g, const struct network_shape *shape,
                       struct tensor out[GOLDEN_TENSORS_MAX]);
 
+/* p[n, n_dsps] of the file's golden inputs, by another scorer: of a file whose own have been
+ * checked, and which has some. -1: no memory. */
+int golden_score(const struct safetensors *f, const struct scorer *s,
+                 const struct network_shape *shape, float *p);
+
 /* Whether `fast`, which is rounded, says what `exact` says, within the bound of serving; the golden
  * inputs have been checked with `exact`. false when the file has none. */
 bool golden_near(const struct safetensors *f, const struct scorer *exact, const struct scorer *fast,

@@ -167,7 +167,7 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The largest score below x; x itself when there is none above 0. */
+/* The largest score below x. When there is none, all are sent: it is far below, then. */
 static float next_below(const float *sorted, uint64_t n, float x)
 {
     uint64_t from = 0, to = n; /* all before `from` are below x, none from `to` on is */
@@ -178,7 +178,7 @@ static float next_below(const float *sorted, uint64_t n, float x)
         else
             to = middle;
     }
-    return from > 0 && sorted[from - 1] > 0 ? sorted[from - 1] : x;
+    return from > 0 && sorted[from - 1] > 0 ? sorted[from - 1] : x / 4;
 }
 
 /* Half way, as a ratio, to the next score below: it parts the same calls. Where many score alike,

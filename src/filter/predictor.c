@@ -372,6 +372,13 @@ void predictor_score(const struct predictor *p, struct predictor_scratch *scratc
     scorer_score(p->scorer, scratch->scorer, scratch->slots, scratch->numeric, dsps, n, p_out);
 }
 
+void predictor_scored(const struct predictor_scratch *scratch, const uint32_t **slots,
+                      const float **numeric)
+{
+    *slots = scratch->slots;
+    *numeric = scratch->numeric;
+}
+
 uint32_t predictor_inputs(const struct predictor *p, const struct bid_request *r,
                           const struct geo_place *place, int64_t ts_ms, struct arena *arena,
                           const struct predictor_input **out)

@@ -95,4 +95,8 @@ void predictor_score(const struct predictor *p, struct predictor_scratch *scratc
                      const struct bid_request *r, const struct geo_place *place, int64_t ts_ms,
                      struct arena *arena, const uint32_t *dsps, uint32_t n, float *p_out);
 
+/* What the request that was scored last is to the network, until the next one. */
+void predictor_scored(const struct predictor_scratch *scratch, const uint32_t **slots,
+                      const float **numeric);
+
 #endif

@@ -1,21 +1,49 @@
 /* The scores in j are those of the calibrated model, so what is fitted comes after the calibration
- * that the model has. Golden scores are bent likewise: that the weights still compute them is
- * checked when the new file is loaded. */
+ * that the model has. Golden inputs are scored by the new model: that the weights are the old ones
+ * was checked when it was loaded. */
 #include "filter/recalibration.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "filter/golden.h"
 #include "filter/model_metadata.h"
+#include "model/follow.h"
 #include "model/safetensors.h"
+
+/* ---- rates ---- */
+
+int recalibration_follow(struct network *n, const struct fresh *f, struct judgement *j,
+                         struct error *err)
+{
+    const struct examples e = fresh_examples(f);
+    struct conjunctions *c = n->conjunctions;
+    float *rate = c != NULL ? malloc(((size_t)c->n_units + 1) * sizeof(*rate)) : NULL;
+    struct error ignored;
+    struct scorer *s = NULL;
+    int status = 0;
+    if (c != NULL) {
+        status = rate != NULL ? follow_rates(c, &n->shape, &e, rate) : -1;
+        if (status == 0)
+            memcpy(c->rate, rate, c->n_units * sizeof(*rate));
+        free(rate);
+    }
+    if (status == 0 && (s = scorer_create_fast(n, &ignored)) == NULL)
+        s = scorer_create(n, &ignored);
+    status = s != NULL ? judgement_score(j, s, &n->shape, &e, fresh_prices(f)) : -1;
+    scorer_destroy(s);
+    return status == 0 ? 0 : error_set(err, "out of memory");
+}
+
+/* ---- the file ---- */
 
 struct work {
     const char *path;
+    struct network *network;
     struct safetensors *file;
     struct model_metadata *metadata;
     uint32_t n_dsps;
     struct calibration *fit; /* [n_dsps] */
-    float (*calibration)[2]; /* [n_dsps] */
     float *golden;           /* the new golden.p, or NULL */
     struct tensor *tensors;
     size_t n_tensors;
@@ -31,7 +59,6 @@ static void work_dispose(struct work *w)
     model_metadata_destroy(w->metadata);
     safetensors_close(w->file);
     free(w->fit);
-    free(w->calibration);
     free(w->golden);
     free(w->tensors);
 }
@@ -48,9 +75,8 @@ static int work_init(struct work *w, const char *path, uint64_t checksum, struct
                          path);
     w->n_dsps = interner_count(w->metadata->dsps);
     w->fit = calloc(w->n_dsps, sizeof(*w->fit));
-    w->calibration = calloc(w->n_dsps, sizeof(*w->calibration));
     w->tensors = calloc(safetensors_count(w->file) + 1, sizeof(*w->tensors));
-    return w->fit != NULL && w->calibration != NULL && w->tensors != NULL ? 0 : no_memory(w, err);
+    return w->fit != NULL && w->tensors != NULL ? 0 : no_memory(w, err);
 }
 
 static struct tensor *add(struct work *w, struct tensor t)
@@ -61,27 +87,38 @@ static struct tensor *add(struct work *w, struct tensor t)
 
 static void set_calibration(struct work *w)
 {
-    const struct tensor *old = safetensors_find(w->file, "calibration.dsp");
+    float(*all)[2] = w->network->calibration;
     for (uint32_t d = 0; d < w->n_dsps; d++) {
-        struct calibration first = {1, 0};
-        if (old != NULL)
-            first = (struct calibration){(double)((const float *)old->data)[2 * d],
-                                         (double)((const float *)old->data)[2 * d + 1]};
+        struct calibration first = {(double)all[d][0], (double)all[d][1]};
         struct calibration both = calibration_after(w->fit[d], first);
-        w->calibration[d][0] = (float)both.slope;
-        w->calibration[d][1] = (float)both.intercept;
+        all[d][0] = (float)both.slope;
+        all[d][1] = (float)both.intercept;
     }
-    add(w, (struct tensor){"calibration.dsp",
-                           TENSOR_F32,
-                           2,
-                           {w->n_dsps, 2},
-                           w->calibration,
-                           w->n_dsps * sizeof(*w->calibration)});
+    add(w, (struct tensor){
+               "calibration.dsp", TENSOR_F32, 2, {w->n_dsps, 2}, all, w->n_dsps * sizeof(*all)});
+}
+
+/* What golden inputs score now. */
+static int score_golden(struct work *w, struct tensor *golden, struct error *err)
+{
+    struct scorer *s = scorer_create(w->network, err);
+    int status = -1;
+    if (s == NULL)
+        return -1;
+    w->golden = malloc(golden->bytes + 1);
+    if (w->golden == NULL || golden_score(w->file, s, &w->network->shape, w->golden) != 0)
+        no_memory(w, err);
+    else
+        status = 0;
+    scorer_destroy(s);
+    golden->data = w->golden;
+    return status;
 }
 
 /* A model that has been loaded: its tensors are of the right shape. */
 static int copy_tensors(struct work *w, struct error *err)
 {
+    set_calibration(w);
     for (size_t i = 0; i < safetensors_count(w->file); i++) {
         const struct tensor *t = safetensors_at(w->file, i);
         if (t->dtype == TENSOR_OTHER)
@@ -90,17 +127,11 @@ static int copy_tensors(struct work *w, struct error *err)
         if (strcmp(t->name, "calibration.dsp") == 0)
             continue;
         struct tensor *copy = add(w, *t);
-        if (strcmp(t->name, "golden.p") != 0)
-            continue;
-        size_t n = t->bytes / sizeof(float);
-        w->golden = malloc(t->bytes + 1);
-        if (w->golden == NULL)
-            return no_memory(w, err);
-        for (size_t k = 0; k < n; k++)
-            w->golden[k] = calibration_apply(w->fit[k % w->n_dsps], ((const float *)t->data)[k]);
-        copy->data = w->golden;
+        if (strcmp(t->name, "conjunctions.rate") == 0)
+            copy->data = w->network->conjunctions->rate;
+        if (strcmp(t->name, "golden.p") == 0 && score_golden(w, copy, err) != 0)
+            return -1;
     }
-    set_calibration(w);
     return 0;
 }
 
@@ -138,12 +169,13 @@ static int set_metadata(struct work *w, const struct judgement *j, const struct 
     return status == 0 ? set_curves(w, j, r->confidence, err) : -1;
 }
 
-int recalibrate(const char *in_path, struct judgement *j, const struct recalibration *r,
-                const char *out_path, struct error *err)
+int recalibrate(const char *in_path, struct network *network, struct judgement *j,
+                const struct recalibration *r, const char *out_path, struct error *err)
 {
     struct work w;
     struct safetensors_entry entries[MODEL_METADATA_ENTRIES] = {{0}};
     int status = work_init(&w, in_path, r->checksum, err);
+    w.network = network;
     if (status == 0)
         status = judgement_calibrate(j, w.fit, err);
     if (status == 0)

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include <jansson.h>
@@ -15,13 +16,30 @@
 struct job {
     const char *in, *out;
     const struct predictor *model;
+    struct network *network; /* the model's; its rates follow */
     double recall;
     enum recall_of of;
-    struct judgement *judgement;
+    struct judgement *before,
+        *judgement; /* what the old model says of the fresh traffic, the new */
+    struct fresh *fresh;
+    float *old_rate; /* [units] */
     struct recalibration r;
-    struct tally *before; /* [n_dsps] the old thresholds on the fresh traffic */
     uint64_t records, records_learnt, unknown_dsp_calls;
 };
+
+static void keep(struct fresh *f, const struct predictor_scratch *scratch,
+                 const struct labelled_score *scores, uint32_t n)
+{
+    const uint32_t *slots;
+    const float *numeric;
+    if (n == 0)
+        return;
+    predictor_scored(scratch, &slots, &numeric);
+    fresh_add_request(f, slots, numeric);
+    for (uint32_t i = 0; i < n; i++)
+        fresh_add_call(f, scores[i].dsp, scores[i].call->bid, scores[i].call->weight,
+                       scores[i].call->price);
+}
 
 /* What the network has learnt from would flatter it. */
 static int read_captures(struct job *job, const struct cli_list *paths, const struct geo *geo,
@@ -39,7 +57,8 @@ static int read_captures(struct job *job, const struct cli_list *paths, const st
             continue;
         }
         uint32_t n = labelled_score(reader, &record, job->model, scratch, &scores);
-        labelled_judge(job->judgement, scores, n);
+        labelled_judge(job->before, scores, n);
+        keep(job->fresh, scratch, scores, n);
         job->unknown_dsp_calls += record.n_calls - n;
         if (job->records == 0 || record.ts_ms < job->r.from_ms)
             job->r.from_ms = record.ts_ms;
@@ -63,7 +82,7 @@ static int check_traffic(const struct job *job, struct error *err)
                          job->records_learnt);
     for (uint32_t d = 0; d < predictor_info(job->model)->n_dsps; d++) {
         struct tally t = {0};
-        judgement_tally(job->judgement, d, NAN, RECALL_OF_BIDS, &t);
+        judgement_tally(job->before, d, NAN, RECALL_OF_BIDS, &t);
         calls += t.calls;
         bids += t.bids;
     }
@@ -86,17 +105,34 @@ struct change { /* of one DSP */
 
 static struct change change_of(const struct job *job, const struct predictor *fresh, uint32_t d)
 {
-    struct tally after = {0};
+    struct tally before = {0}, after = {0};
     struct change c = {.name = predictor_dsp_name(fresh, d),
                        .not_filtered = predictor_not_filtered(fresh, d, job->recall, job->of),
                        .old_threshold = predictor_threshold_of(job->model, d, job->recall, job->of),
                        .threshold = predictor_threshold_of(fresh, d, job->recall, job->of)};
+    judgement_tally(job->before, d, c.old_threshold, job->of, &before);
     judgement_tally(job->judgement, d, c.threshold, job->of, &after);
-    c.before = tally_result(&job->before[d], 0.95);
+    c.before = tally_result(&before, 0.95);
     c.after = tally_result(&after, 0.95);
     c.calls = after.calls;
     c.bids = after.bids;
     return c;
+}
+
+/* Units whose rate is less than a third of what it was, and more than three times. */
+struct followed {
+    uint32_t units, quieter, busier;
+};
+
+static struct followed followed_of(const struct job *job)
+{
+    const struct conjunctions *c = job->network->conjunctions;
+    struct followed f = {.units = c != NULL ? c->n_units : 0};
+    for (uint32_t u = 0; u < f.units; u++) {
+        f.quieter += c->rate[u] * 3 < job->old_rate[u];
+        f.busier += c->rate[u] > job->old_rate[u] * 3;
+    }
+    return f;
 }
 
 static void print_threshold(float threshold)
@@ -139,19 +175,21 @@ static json_t *change_json(const struct change *c)
 
 static void print_json(const struct job *job, const struct predictor *fresh)
 {
+    struct followed f = followed_of(job);
     json_t *dsps = json_array();
     for (uint32_t d = 0; d < predictor_info(fresh)->n_dsps; d++) {
         struct change c = change_of(job, fresh, d);
         json_array_append_new(dsps, change_json(&c));
     }
     json_t *document = json_pack(
-        "{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:f,s:s,s:f,s:f,s:o}", "model", job->out, "old_version",
-        predictor_info(job->model)->version, "version", predictor_info(fresh)->version, "records",
-        (json_int_t)job->records, "records_learnt", (json_int_t)job->records_learnt,
-        "unknown_dsp_calls", (json_int_t)job->unknown_dsp_calls, "from_ms",
-        (json_int_t)job->r.from_ms, "to_ms", (json_int_t)job->r.to_ms, "recall_target", job->recall,
-        "recall_of", recall_of_name(job->of), "confidence", job->r.confidence, "margin",
-        job->r.margin, "dsps", dsps);
+        "{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:f,s:s,s:f,s:f,s:I,s:I,s:I,s:o}", "model", job->out,
+        "old_version", predictor_info(job->model)->version, "version",
+        predictor_info(fresh)->version, "records", (json_int_t)job->records, "records_learnt",
+        (json_int_t)job->records_learnt, "unknown_dsp_calls", (json_int_t)job->unknown_dsp_calls,
+        "from_ms", (json_int_t)job->r.from_ms, "to_ms", (json_int_t)job->r.to_ms, "recall_target",
+        job->recall, "recall_of", recall_of_name(job->of), "confidence", job->r.confidence,
+        "margin", job->r.margin, "units", (json_int_t)f.units, "units_quieter",
+        (json_int_t)f.quieter, "units_busier", (json_int_t)f.busier, "dsps", dsps);
     json_dumpf(document, stdout, JSON_COMPACT | JSON_REAL_PRECISION(8));
     putchar('\n');
     json_decref(document);
@@ -168,8 +206,13 @@ static void print_table(const struct job *job, const struct predictor *fresh)
         print_row(&c);
     }
     printf("\n%s: thresholds for a recall target of %g of the %s, by %" PRIu64
-           " records; the network is as it was. Recall and withheld are of this traffic.\n",
+           " records. Recall and withheld are of this traffic.\n",
            job->out, job->recall, recall_of_name(job->of), job->records);
+    struct followed f = followed_of(job);
+    if (f.units > 0)
+        printf("Of %u units of conjunctions %u are less than a third as busy as they were, %u more "
+               "than three times; the rest of the network is as it was.\n",
+               f.units, f.quieter, f.busier);
     if (job->records_learnt > 0)
         printf("%" PRIu64
                " further records are of the time that the model has learnt from: left out.\n",
@@ -185,17 +228,21 @@ static int run(struct job *job, const struct cli_list *capture, const struct geo
                struct error *err)
 {
     uint32_t n = predictor_info(job->model)->n_dsps;
+    const struct conjunctions *c = job->network->conjunctions;
+    uint32_t n_units = c != NULL ? c->n_units : 0;
+    job->before = judgement_create(n);
     job->judgement = judgement_create(n);
-    job->before = calloc(n, sizeof(*job->before));
-    if (job->judgement == NULL || job->before == NULL)
+    job->fresh = fresh_create(&job->network->shape);
+    job->old_rate = malloc(((size_t)n_units + 1) * sizeof(*job->old_rate));
+    if (job->before == NULL || job->judgement == NULL || job->fresh == NULL ||
+        job->old_rate == NULL)
         return error_set(err, "out of memory");
-    if (read_captures(job, capture, geo, err) != 0 || check_traffic(job, err) != 0)
+    if (n_units > 0)
+        memcpy(job->old_rate, c->rate, n_units * sizeof(*job->old_rate));
+    if (read_captures(job, capture, geo, err) != 0 || check_traffic(job, err) != 0 ||
+        recalibration_follow(job->network, job->fresh, job->judgement, err) != 0)
         return -1;
-    for (uint32_t d = 0; d < n; d++)
-        judgement_tally(job->judgement, d,
-                        predictor_threshold_of(job->model, d, job->recall, job->of), job->of,
-                        &job->before[d]);
-    if (recalibrate(job->in, job->judgement, &job->r, job->out, err) != 0)
+    if (recalibrate(job->in, job->network, job->judgement, &job->r, job->out, err) != 0)
         return -1;
     struct predictor *fresh = predictor_load(job->out, err);
     if (fresh == NULL)
@@ -234,14 +281,17 @@ int cmd_recalibrate(int argc, char **argv)
     };
     const struct cli_command command = {
         .name = "recalibrate",
-        .summary = "Sets a model's calibration and recall curves by fresh traffic, in seconds and "
-                   "without training.",
+        .summary =
+            "Sets a model's calibration, recall curves and rates of campaigns by fresh traffic, in "
+            "seconds and without training.",
         .usage = "--model FILE --capture PATH... --out FILE [options]",
         .epilogue =
-            "The network stays; thresholds follow. As with any recall curve, the traffic must have "
-            "been sent without a filter,\n"
-            "or with exploration. model.max_age_hours counts from the end of this traffic then: "
-            "docs/training.md.",
+            "Thresholds follow, and of the network the rates of its campaigns: which run now, and "
+            "how "
+            "busily. As with any\n"
+            "recall curve, the traffic must have been sent without a filter, or with exploration. "
+            "model.max_age_hours counts\n"
+            "from the end of this traffic then: docs/training.md.",
         .options = options,
         .n_options = sizeof(options) / sizeof(options[0]),
     };
@@ -254,7 +304,7 @@ int cmd_recalibrate(int argc, char **argv)
     }
     struct error err = {""};
     struct geo *geo = NULL;
-    struct predictor *model = predictor_load(job.in, &err);
+    struct predictor *model = predictor_load_with_network(job.in, &job.network, &err);
     status = -1;
     if (model != NULL && (geo_path == NULL || (geo = geo_open(geo_path, &err)) != NULL)) {
         const struct predictor_info *info = predictor_info(model);
@@ -266,8 +316,11 @@ int cmd_recalibrate(int argc, char **argv)
         job.r.margin = isfinite(margin) ? margin : info->recall_margin;
         status = run(&job, &capture, geo, json, &err);
     }
+    judgement_destroy(job.before);
     judgement_destroy(job.judgement);
-    free(job.before);
+    fresh_destroy(job.fresh);
+    network_destroy(job.network);
+    free(job.old_rate);
     predictor_destroy(model);
     geo_close(geo);
     cli_list_dispose(&capture);

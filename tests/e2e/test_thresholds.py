@@ -47,6 +47,33 @@ def test_recalibrate(t):
     refused(t, 1, "recalibrate", "--model", model, "--capture", silent, "--out", out, words=["no bid"])
 
 
+def test_recalibrate_follows_campaigns(t):
+    """Of two campaigns, rectangles on some sites and leaderboards on others, one ends: an old model learns so without training."""
+    def day(number, both):
+        items = []
+        for i in range(3000):
+            site, wide = i % 8, i // 8 % 2
+            wanted = site < 3 and not wide or site in (2, 3, 4) and wide and both
+            items.append({"ts": 1763760000000 + number * 86400000 + i * 28000, "request": {
+                "id": f"{number}-{i}", "imp": [{"id": "1", "banner": {"w": 728 if wide else 300, "h": 90 if wide else 250}}],
+                "site": {"domain": f"d{site}.example"}},
+                "dsps": [{"dsp": "alpha", "sent": True, "outcome": "bid" if wanted and i // 16 % 10 < 6 else "no_bid"}]})
+        return items
+    old, fresh, later = (write(t.folder / f"{name}.ndjson", lines) for name, lines in (
+        ("old", day(0, True) + day(1, True)), ("fresh", day(2, False)), ("later", day(3, False))))
+    schema, model, out = (t.folder / name for name in ("schema.json", "old.safetensors", "fresh.safetensors"))
+    schema.write_text(json.dumps({"features": [{"name": "dsp", "source": "dsp", "dim": 2},
+                                               {"name": "domain", "source": "property.domain", "dim": 2},
+                                               {"name": "size", "source": "imp.size", "dim": 2}]}))
+    t.run("train", "--capture", old, "--out", model, "--schema", schema, "--hidden", "8,4")
+    r = one_json(t.run("recalibrate", "--model", model, "--capture", fresh, "--out", out, "--json").stdout)
+    assert r["units"] > r["units_quieter"] > 0, r
+    said = t.run("recalibrate", "--model", model, "--capture", fresh, "--out", out).stdout
+    assert f"Of {r['units']} units of conjunctions {r['units_quieter']} are less than a third as busy" in said, said
+    before, after = (one_json(t.run("evaluate", "--model", m, "--capture", later, "--json").stdout)["dsps"][0] for m in (model, out))
+    assert after["recall"] > 0.96 and after["withheld"] > before["withheld"] + 0.1, (before, after)
+
+
 def test_backtest(t):
     parts, _ = days(t)
     arguments = ["backtest", "--capture", *parts, "--train-days", 2, "--hidden", "16,8", "--epochs", 2, "--recall", 0.9]

@@ -113,13 +113,15 @@ static void test_recalibrate_writes_a_model(void **state)
 {
     struct error err = {""};
     char *path = small_world_model(), *again = fixture_temporary("", 0);
-    struct predictor *p = predictor_load(path, &err);
+    struct network *network, *again_network, *same;
+    struct predictor *p = predictor_load_with_network(path, &network, &err);
     assert_non_null(p);
     struct judgement *j = judged(p, SMALL_WORLD_REQUESTS, 3000);
     struct recalibration r = {7000000000000, 8000000000000, 0.8, 0.01, predictor_info(p)->checksum};
-    if (recalibrate(path, j, &r, again, &err) != 0)
+    if (recalibrate(path, network, j, &r, again, &err) != 0)
         fail_msg("%s", err.text);
-    struct predictor *q = predictor_load(again, &err); /* its golden inputs score as it says */
+    struct predictor *q = predictor_load_with_network(
+        again, &again_network, &err); /* its golden inputs score as it says */
     if (q == NULL)
         fail_msg("%s", err.text);
     const struct predictor_info *old = predictor_info(p), *info = predictor_info(q);
@@ -148,25 +150,29 @@ static void test_recalibrate_writes_a_model(void **state)
     assert_int_equal(judgement_of_dsp(j, 0, &a, &err), 0);
     assert_int_equal(judgement_of_dsp(fresh, 0, &b, &err), 0);
     assert_true(fabs(a.nll - b.nll) < 1e-5 && a.auc == b.auc && fabs(b.calibration - 1) < 0.05);
-    assert_int_equal(recalibrate(again, fresh, &r, again, &err), -1); /* p's scores are not q's */
+    assert_int_equal(recalibrate(again, again_network, fresh, &r, again, &err),
+                     -1); /* p's scores are not q's */
     assert_non_null(strstr(err.text, "another model"));
     r.checksum = info->checksum;
-    assert_int_equal(recalibrate(again, fresh, &r, again, &err), 0); /* in place */
-    struct predictor *third = predictor_load(again, &err);
+    assert_int_equal(recalibrate(again, again_network, fresh, &r, again, &err), 0); /* in place */
+    struct predictor *third = predictor_load_with_network(again, &same, &err);
     assert_non_null(third);
     assert_true(fabsf(predictor_threshold(third, 0, 0.9) / predictor_threshold(q, 0, 0.9) - 1) <
                 0.2f);
     predictor_destroy(third);
 
-    assert_int_equal(recalibrate("/nonexistent/model", fresh, &r, again, &err), -1);
+    assert_int_equal(recalibrate("/nonexistent/model", same, fresh, &r, again, &err), -1);
     assert_non_null(strstr(err.text, "/nonexistent/model"));
     r.checksum = old->checksum;
-    assert_int_equal(recalibrate(path, fresh, &r, "/nonexistent/model", &err), -1);
+    assert_int_equal(recalibrate(path, same, fresh, &r, "/nonexistent/model", &err), -1);
     assert_non_null(strstr(err.text, "/nonexistent/model"));
     judgement_destroy(j);
     judgement_destroy(fresh);
     predictor_destroy(p);
     predictor_destroy(q);
+    network_destroy(network);
+    network_destroy(again_network);
+    network_destroy(same);
     unlink(path);
     unlink(again);
     free(path);
