@@ -45,7 +45,7 @@ static const double OUTLOOK_MAX = 5;
 /* A unit that answers for fewer bids is left out. */
 static const double UNIT_BIDS_MIN = 0.5;
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
 /* Wider vectors, the same results to the bit. */
 #define WIDE __attribute__((target_clones("avx2", "default")))
 #else
