@@ -1,4 +1,5 @@
-/* bidsieve recalibrate: a model's thresholds by fresh traffic, without training. */
+/* bidsieve recalibrate: a model's rates of campaigns and its thresholds by fresh traffic, without
+ * training. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -19,8 +20,7 @@ struct job {
     struct network *network; /* the model's; its rates follow */
     double recall;
     enum recall_of of;
-    struct judgement *before,
-        *judgement; /* what the old model says of the fresh traffic, the new */
+    struct judgement *before, *judgement; /* of the fresh traffic: the old model's, the new one's */
     struct fresh *fresh;
     float *old_rate; /* [units] */
     struct recalibration r;
