@@ -35,8 +35,9 @@ struct train_options {
     uint32_t epochs_max, patience; /* stop after so many epochs without a better validation NLL */
     uint32_t epochs_stop;          /* stop after so many in any case, on the learning rates of
                                       epochs_max; 0 = no such end */
-    float negative_rate; /* share of negatives drawn anew each epoch; 0 = choose: 4 a positive,
-                            but 3 million */
+    float negative_rate; /* share of negatives drawn anew each epoch; 0 = choose: all while they are
+                            fewer than 3 million, else 4 a positive, but no fewer than that; of a
+                            linear model 4 a positive in any case */
     uint64_t seed;
     uint32_t threads;
     void (*progress)(void *ctx,
