@@ -1,7 +1,10 @@
+/* Arrays side by side, as the trainer and the scorer take them. */
 #include "filter/fresh.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "filter/grown.h"
 
 struct fresh {
     uint32_t n_slots, n_numeric;
@@ -35,14 +38,6 @@ void fresh_destroy(struct fresh *f)
     free(f->dsp);
     free(f->label);
     free(f);
-}
-
-static void *grown(void *old, size_t count, size_t size)
-{
-    void *larger = reallocarray(old, count, size > 0 ? size : 1);
-    if (larger == NULL)
-        abort();
-    return larger;
 }
 
 void fresh_add_request(struct fresh *f, const uint32_t *slots, const float *numeric)

@@ -7,7 +7,7 @@
 
 struct fresh;
 
-struct fresh *fresh_create(const struct network_shape *shape); /* borrowed; NULL: no memory */
+struct fresh *fresh_create(const struct network_shape *shape); /* NULL: no memory */
 void fresh_destroy(struct fresh *f);
 
 /* slots[network_shape_slots], numeric[n_numeric]. The calls that follow are its. No memory ends the

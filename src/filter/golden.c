@@ -155,17 +155,12 @@ bool golden_near(const struct safetensors *f, const struct scorer *exact, const 
                  const struct network_shape *shape)
 {
     const struct tensor *of_p = safetensors_find(f, "golden.p");
-    const struct tensor *of_slots = safetensors_find(f, "golden.slots");
-    const struct tensor *of_numeric = safetensors_find(f, "golden.numeric");
     if (of_p == NULL || of_p->shape[0] == 0)
         return false;
-    const uint32_t *slots = of_slots != NULL ? of_slots->data : NULL;
-    const float *numeric = of_numeric != NULL ? of_numeric->data : NULL;
-    uint32_t n = (uint32_t)of_p->shape[0];
-    size_t n_p = (size_t)n * shape->n_dsps;
+    size_t n_p = (size_t)of_p->shape[0] * shape->n_dsps;
     float *p = malloc(n_p * sizeof(*p)), *q = malloc(n_p * sizeof(*q)), sum = 0, largest = 0;
-    bool near = p != NULL && q != NULL && score_all(exact, shape, slots, numeric, n, p) == 0 &&
-                score_all(fast, shape, slots, numeric, n, q) == 0;
+    bool near = p != NULL && q != NULL && golden_score(f, exact, shape, p) == 0 &&
+                golden_score(f, fast, shape, q) == 0;
     for (size_t i = 0; near && i < n_p; i++) {
         float difference = fabsf(p[i] - q[i]);
         sum += difference;

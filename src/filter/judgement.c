@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "filter/grown.h"
+
 /* Kernels agree to about 1e-5 of p. */
 #define HAIR_LESS 0.99998f
 
@@ -37,14 +39,6 @@ void judgement_destroy(struct judgement *j)
         free(j->dsps[d].label);
     }
     free(j);
-}
-
-static void *grown(void *old, size_t count, size_t size)
-{
-    void *larger = reallocarray(old, count, size);
-    if (larger == NULL)
-        abort();
-    return larger;
 }
 
 void judgement_add(struct judgement *j, uint32_t dsp, float p, bool bid, float weight, float price)

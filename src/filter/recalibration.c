@@ -13,24 +13,32 @@
 
 /* ---- rates ---- */
 
+static int follow(struct network *n, const struct examples *e, struct followed *out)
+{
+    struct conjunctions *c = n->conjunctions;
+    *out = (struct followed){.units = c != NULL ? c->n_units : 0};
+    if (c == NULL)
+        return 0;
+    float *rate = malloc(((size_t)c->n_units + 1) * sizeof(*rate));
+    int status = rate != NULL ? follow_rates(c, &n->shape, e, rate) : -1;
+    for (uint32_t u = 0; status == 0 && u < c->n_units; u++) {
+        out->quieter += rate[u] * 3 < c->rate[u];
+        out->busier += rate[u] > c->rate[u] * 3;
+        c->rate[u] = rate[u];
+    }
+    free(rate);
+    return status;
+}
+
 int recalibration_follow(struct network *n, const struct fresh *f, struct judgement *j,
-                         struct error *err)
+                         struct followed *out, struct error *err)
 {
     const struct examples e = fresh_examples(f);
-    struct conjunctions *c = n->conjunctions;
-    float *rate = c != NULL ? malloc(((size_t)c->n_units + 1) * sizeof(*rate)) : NULL;
     struct error ignored;
     struct scorer *s = NULL;
-    int status = 0;
-    if (c != NULL) {
-        status = rate != NULL ? follow_rates(c, &n->shape, &e, rate) : -1;
-        if (status == 0)
-            memcpy(c->rate, rate, c->n_units * sizeof(*rate));
-        free(rate);
-    }
-    if (status == 0 && (s = scorer_create_fast(n, &ignored)) == NULL)
+    if (follow(n, &e, out) == 0 && (s = scorer_create_fast(n, &ignored)) == NULL)
         s = scorer_create(n, &ignored);
-    status = s != NULL ? judgement_score(j, s, &n->shape, &e, fresh_prices(f)) : -1;
+    int status = s != NULL ? judgement_score(j, s, &n->shape, &e, fresh_prices(f)) : -1;
     scorer_destroy(s);
     return status == 0 ? 0 : error_set(err, "out of memory");
 }

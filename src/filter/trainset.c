@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "filter/grown.h"
 #include "filter/model_metadata.h"
 
 enum { ARENA_KEPT_BYTES = 1 << 20 };
@@ -75,16 +76,6 @@ const struct trainset_counts *trainset_counts(const struct trainset *t)
 }
 
 /* ---- collecting ---- */
-
-/* Like arena_alloc, no memory ends the program: a training that dropped records silently would be
- * worse. */
-static void *grown(void *old, size_t count, size_t size)
-{
-    void *larger = reallocarray(old, count, size > 0 ? size : 1);
-    if (larger == NULL)
-        abort();
-    return larger;
-}
 
 static uint64_t hash_more(uint64_t h, const void *data, size_t len)
 {

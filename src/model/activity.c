@@ -1,3 +1,4 @@
+/* Days are taken one after the other; what is forecast of each is kept to be judged by it. */
 #include "model/activity.h"
 
 #include <math.h>

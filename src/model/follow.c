@@ -1,3 +1,4 @@
+/* EM in rounds: each walks over all pairs with the rates of the one before. */
 #include "model/follow.h"
 
 #include <float.h>

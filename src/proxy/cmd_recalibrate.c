@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include <jansson.h>
@@ -22,7 +21,7 @@ struct job {
     enum recall_of of;
     struct judgement *before, *judgement; /* of the fresh traffic: the old model's, the new one's */
     struct fresh *fresh;
-    float *old_rate; /* [units] */
+    struct followed followed;
     struct recalibration r;
     uint64_t records, records_learnt, unknown_dsp_calls;
 };
@@ -119,22 +118,6 @@ static struct change change_of(const struct job *job, const struct predictor *fr
     return c;
 }
 
-/* Units whose rate is less than a third of what it was, and more than three times. */
-struct followed {
-    uint32_t units, quieter, busier;
-};
-
-static struct followed followed_of(const struct job *job)
-{
-    const struct conjunctions *c = job->network->conjunctions;
-    struct followed f = {.units = c != NULL ? c->n_units : 0};
-    for (uint32_t u = 0; u < f.units; u++) {
-        f.quieter += c->rate[u] * 3 < job->old_rate[u];
-        f.busier += c->rate[u] > job->old_rate[u] * 3;
-    }
-    return f;
-}
-
 static void print_threshold(float threshold)
 {
     if (isfinite(threshold))
@@ -175,7 +158,7 @@ static json_t *change_json(const struct change *c)
 
 static void print_json(const struct job *job, const struct predictor *fresh)
 {
-    struct followed f = followed_of(job);
+    const struct followed *f = &job->followed;
     json_t *dsps = json_array();
     for (uint32_t d = 0; d < predictor_info(fresh)->n_dsps; d++) {
         struct change c = change_of(job, fresh, d);
@@ -188,8 +171,8 @@ static void print_json(const struct job *job, const struct predictor *fresh)
         (json_int_t)job->records_learnt, "unknown_dsp_calls", (json_int_t)job->unknown_dsp_calls,
         "from_ms", (json_int_t)job->r.from_ms, "to_ms", (json_int_t)job->r.to_ms, "recall_target",
         job->recall, "recall_of", recall_of_name(job->of), "confidence", job->r.confidence,
-        "margin", job->r.margin, "units", (json_int_t)f.units, "units_quieter",
-        (json_int_t)f.quieter, "units_busier", (json_int_t)f.busier, "dsps", dsps);
+        "margin", job->r.margin, "units", (json_int_t)f->units, "units_quieter",
+        (json_int_t)f->quieter, "units_busier", (json_int_t)f->busier, "dsps", dsps);
     json_dumpf(document, stdout, JSON_COMPACT | JSON_REAL_PRECISION(8));
     putchar('\n');
     json_decref(document);
@@ -208,11 +191,11 @@ static void print_table(const struct job *job, const struct predictor *fresh)
     printf("\n%s: thresholds for a recall target of %g of the %s, by %" PRIu64
            " records. Recall and withheld are of this traffic.\n",
            job->out, job->recall, recall_of_name(job->of), job->records);
-    struct followed f = followed_of(job);
-    if (f.units > 0)
+    const struct followed *f = &job->followed;
+    if (f->units > 0)
         printf("Of %u units of conjunctions %u are less than a third as busy as they were, %u more "
                "than three times; the rest of the network is as it was.\n",
-               f.units, f.quieter, f.busier);
+               f->units, f->quieter, f->busier);
     if (job->records_learnt > 0)
         printf("%" PRIu64
                " further records are of the time that the model has learnt from: left out.\n",
@@ -228,19 +211,13 @@ static int run(struct job *job, const struct cli_list *capture, const struct geo
                struct error *err)
 {
     uint32_t n = predictor_info(job->model)->n_dsps;
-    const struct conjunctions *c = job->network->conjunctions;
-    uint32_t n_units = c != NULL ? c->n_units : 0;
     job->before = judgement_create(n);
     job->judgement = judgement_create(n);
     job->fresh = fresh_create(&job->network->shape);
-    job->old_rate = malloc(((size_t)n_units + 1) * sizeof(*job->old_rate));
-    if (job->before == NULL || job->judgement == NULL || job->fresh == NULL ||
-        job->old_rate == NULL)
+    if (job->before == NULL || job->judgement == NULL || job->fresh == NULL)
         return error_set(err, "out of memory");
-    if (n_units > 0)
-        memcpy(job->old_rate, c->rate, n_units * sizeof(*job->old_rate));
     if (read_captures(job, capture, geo, err) != 0 || check_traffic(job, err) != 0 ||
-        recalibration_follow(job->network, job->fresh, job->judgement, err) != 0)
+        recalibration_follow(job->network, job->fresh, job->judgement, &job->followed, err) != 0)
         return -1;
     if (recalibrate(job->in, job->network, job->judgement, &job->r, job->out, err) != 0)
         return -1;
@@ -287,8 +264,7 @@ int cmd_recalibrate(int argc, char **argv)
         .usage = "--model FILE --capture PATH... --out FILE [options]",
         .epilogue =
             "Thresholds follow, and of the network the rates of its campaigns: which run now, and "
-            "how "
-            "busily. As with any\n"
+            "how busily. As with any\n"
             "recall curve, the traffic must have been sent without a filter, or with exploration. "
             "model.max_age_hours counts\n"
             "from the end of this traffic then: docs/training.md.",
@@ -320,7 +296,6 @@ int cmd_recalibrate(int argc, char **argv)
     judgement_destroy(job.judgement);
     fresh_destroy(job.fresh);
     network_destroy(job.network);
-    free(job.old_rate);
     predictor_destroy(model);
     geo_close(geo);
     cli_list_dispose(&capture);

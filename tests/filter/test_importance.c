@@ -4,6 +4,7 @@
 
 #include "filter/importance.h"
 #include "filter/schema.h"
+#include "tests/model/examples.h"
 
 static const struct importance_feature *find(const struct importance *all, const char *name)
 {
@@ -91,14 +92,7 @@ static void test_numbers_and_the_sample(void **state)
         double logit = (double)(numeric[2 * i] + numeric[2 * i + 1]) - 1.5;
         label[i] = prng_unit(&g) < 1 / (1 + exp(-logit));
     }
-    struct examples e = {.n_requests = N,
-                         .slots = slots,
-                         .numeric = numeric,
-                         .n_pairs = N,
-                         .request = request,
-                         .dsp = dsp,
-                         .label = label,
-                         .weight = weight};
+    struct examples e = examples_of(N, slots, numeric, N, request, dsp, label, weight);
     struct importance_options o = {.recall = 0.9, .seed = 1};
     struct importance all, again;
     assert_int_equal(importance_measure(&all, n, s, &e, &o, &err), 0);

@@ -10,6 +10,7 @@
 
 #include "model/train.h"
 #include "prng.h"
+#include "tests/model/examples.h"
 
 enum {
     SYNTHETIC_COUNTRIES = 12,
@@ -174,14 +175,7 @@ static inline void synthetic_draw(const struct synthetic *w, uint32_t n_requests
             weight[pair] = 1;
         }
     }
-    out->e = (struct examples){.n_requests = n_requests,
-                               .slots = slots,
-                               .numeric = numeric,
-                               .n_pairs = n_pairs,
-                               .request = request,
-                               .dsp = dsp,
-                               .label = label,
-                               .weight = weight};
+    out->e = examples_of(n_requests, slots, numeric, n_pairs, request, dsp, label, weight);
 }
 
 static inline void synthetic_examples_dispose(struct synthetic_examples *x)

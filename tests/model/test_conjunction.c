@@ -93,13 +93,8 @@ static void test_fit_knows_what_matters(void **state)
             label[2 * i + d] = targeted ? prng_unit(&g) < 0.4 : d == 1 && i < 5;
         }
     }
-    struct examples e = {.n_requests = REQUESTS,
-                         .slots = slots,
-                         .n_pairs = REQUESTS * 2,
-                         .request = request,
-                         .dsp = dsp,
-                         .label = label,
-                         .weight = weight};
+    struct examples e =
+        examples_of(REQUESTS, slots, NULL, REQUESTS * 2, request, dsp, label, weight);
     struct conjunction_options o;
     conjunction_options_default(&o);
     struct conjunctions *c = conjunctions_fit(&shape, &e, &o, NULL, NULL);
@@ -147,13 +142,7 @@ static void test_fit_weights_are_no_evidence(void **state)
         label[i] = prng_unit(&g) < 0.02;
         weight[i] = 50;
     }
-    struct examples e = {.n_requests = REQUESTS,
-                         .slots = slots,
-                         .n_pairs = REQUESTS,
-                         .request = request,
-                         .dsp = dsp,
-                         .label = label,
-                         .weight = weight};
+    struct examples e = examples_of(REQUESTS, slots, NULL, REQUESTS, request, dsp, label, weight);
     struct conjunction_options o;
     conjunction_options_default(&o);
     struct conjunctions *c = conjunctions_fit(&shape, &e, &o, NULL, NULL);
@@ -339,13 +328,8 @@ static void odd_init(struct odd *o, uint32_t n_dsps, uint32_t n_requests, float 
             o->weight[i] = weight;
         }
     }
-    o->e = (struct examples){.n_requests = n_requests,
-                             .slots = o->slots,
-                             .n_pairs = n_pairs,
-                             .request = o->request,
-                             .dsp = o->dsp,
-                             .label = o->label,
-                             .weight = o->weight};
+    o->e =
+        examples_of(n_requests, o->slots, NULL, n_pairs, o->request, o->dsp, o->label, o->weight);
 }
 
 static void odd_dispose(struct odd *o)

@@ -3,6 +3,7 @@
 
 #include "model/follow.h"
 #include "model/train.h"
+#include "tests/model/examples.h"
 
 enum { VALUES = 4, REQUESTS = 6000, DSPS = 2 };
 
@@ -48,13 +49,8 @@ static struct fresh_world *draw(const double p[VALUES], uint32_t n_requests, flo
         w->label[i] = i % DSPS == 0 && prng_unit(&g) < p[value];
         w->weight[i] = weight;
     }
-    w->e = (struct examples){.n_requests = n_requests,
-                             .slots = w->slots,
-                             .n_pairs = (uint64_t)n_requests * DSPS,
-                             .request = w->request,
-                             .dsp = w->dsp,
-                             .label = w->label,
-                             .weight = w->weight};
+    w->e = examples_of(n_requests, w->slots, NULL, (uint64_t)n_requests * DSPS, w->request, w->dsp,
+                       w->label, w->weight);
     return w;
 }
 

@@ -4,6 +4,7 @@
 
 #include "model/pass.h"
 #include "model/table.h"
+#include "tests/model/examples.h"
 
 enum { REQUESTS = 12, DSPS = 5, PAIRS = 40, SLOTS = 9 };
 
@@ -35,14 +36,8 @@ static void init_sample_of(struct sample *x, bool gated, uint64_t seed)
         x->weight[i] = 0.5f + (float)prng_below(&g, 4);
         x->pairs[i] = i != 30 ? i : 29;
     }
-    x->e = (struct examples){.n_requests = REQUESTS,
-                             .slots = x->slots,
-                             .numeric = x->numeric,
-                             .n_pairs = PAIRS,
-                             .request = x->request,
-                             .dsp = x->dsp,
-                             .label = x->label,
-                             .weight = x->weight};
+    x->e =
+        examples_of(REQUESTS, x->slots, x->numeric, PAIRS, x->request, x->dsp, x->label, x->weight);
 }
 
 static void init_sample(struct sample *x, uint64_t seed)

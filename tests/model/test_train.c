@@ -27,14 +27,7 @@ static void test_train_refuses(void **state)
     float numeric[6] = {0}, weight[4] = {1, 1, 1, 1};
     uint16_t dsp[4] = {0, 1, 2, 0};
     uint8_t label[4] = {1, 0, 0, 1};
-    struct examples e = {.n_requests = 2,
-                         .slots = slots,
-                         .numeric = numeric,
-                         .n_pairs = 4,
-                         .request = request,
-                         .dsp = dsp,
-                         .label = label,
-                         .weight = weight};
+    struct examples e = examples_of(2, slots, numeric, 4, request, dsp, label, weight);
     struct examples none = {.n_requests = 0};
     struct train_options o;
     train_options_default(&o);
@@ -228,13 +221,7 @@ static void test_train_weights_undo_the_sampling(void **state)
         label[count] = prng_unit(&g) < (hidden_kind ? 0.02 : 0.4);
         weight[count++] = hidden_kind ? 20 : 1;
     }
-    struct examples e = {.n_requests = N,
-                         .slots = slots,
-                         .n_pairs = N,
-                         .request = request,
-                         .dsp = dsp,
-                         .label = label,
-                         .weight = weight};
+    struct examples e = examples_of(N, slots, NULL, N, request, dsp, label, weight);
     struct train_options o;
     struct train_report r;
     struct network *n;
