@@ -5,13 +5,16 @@
 #define MODEL_CONJUNCTION_ROWS_H
 
 #include "model/kernel.h"
+#include "model/kernel_int8.h"
 #include "model/network.h"
 
 struct conjunction_rows;
-/* c must have units. NULL: no memory. */
+/* c must have units. whole: in whole numbers as far as they go; NULL: in floats. NULL: no memory.
+ */
 struct conjunction_rows *conjunction_rows_create(const struct conjunctions *c,
                                                  const struct network_shape *shape,
-                                                 const struct kernel *k);
+                                                 const struct kernel *k,
+                                                 const struct kernel_int8 *whole);
 void conjunction_rows_destroy(struct conjunction_rows *r);
 size_t conjunction_rows_bytes(const struct conjunction_rows *r);
 /* Scratch: so many floats on a cache line. */

@@ -57,7 +57,7 @@ int follow_rates(const struct conjunctions *c, const struct network_shape *shape
     memcpy(rate, c->rate, c->n_units * sizeof(*rate));
     if (c->n_units == 0)
         return 0;
-    struct conjunction_rows *rows = conjunction_rows_create(c, shape, kernel_choose());
+    struct conjunction_rows *rows = conjunction_rows_create(c, shape, kernel_choose(), NULL);
     struct unit *units = calloc(c->n_units, sizeof(*units));
     float *scratch =
         rows != NULL ? table_alloc(conjunction_rows_scratch(rows) * sizeof(float)) : NULL;

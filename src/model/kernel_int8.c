@@ -21,10 +21,11 @@ static int16_t multiply_q15(int16_t a, int16_t b)
     return (int16_t)((((int32_t)a * b >> 14) + 1) >> 1);
 }
 
-static void c_add(int16_t *base, const int16_t *row, size_t lines)
+static void c_add_rows(int16_t *base, const int16_t *const *rows, size_t n_rows, size_t lines)
 {
-    for (size_t i = 0; i < lines * KERNEL_LINE; i++)
-        base[i] = saturate(base[i] + row[i]);
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t i = 0; i < lines * KERNEL_LINE; i++)
+            base[i] = saturate(base[i] + rows[r][i]);
 }
 
 static void c_add_share(int16_t *base, const int16_t *row, int16_t share, size_t lines)
@@ -46,6 +47,41 @@ static void c_add_scaled(float *restrict y, const float *restrict x, float scale
 {
     for (size_t i = 0; i < lines * KERNEL_LINE; i++)
         y[i] += scale * x[i];
+}
+
+/* ln 2 ^ k / k! */
+const float kernel_int8_power[KERNEL_POWER_TERMS] = {
+    0.693147181f, 0.240226507f, 0.0555041087f, 0.00961812911f, 0.00133335581f, 0.000154035304f,
+};
+
+/* The whole part of x goes to the exponent as it is. */
+static float power_of_two(float x)
+{
+    float high = x < KERNEL_POWER_MAX ? x : KERNEL_POWER_MAX;
+    float bounded = high > KERNEL_POWER_MIN ? high : KERNEL_POWER_MIN;
+    float whole = (bounded + KERNEL_POWER_ROUND) - KERNEL_POWER_ROUND;
+    float rest = bounded - whole, sum = kernel_int8_power[KERNEL_POWER_TERMS - 1];
+    int32_t bits;
+    for (int k = KERNEL_POWER_TERMS - 2; k >= 0; k--)
+        sum = sum * rest + kernel_int8_power[k];
+    sum = sum * rest + 1;
+    memcpy(&bits, &sum, sizeof(bits));
+    bits += (int32_t)whole * (1 << 23);
+    memcpy(&sum, &bits, sizeof(sum));
+    return sum;
+}
+
+static void c_power_rows(float *restrict y, const int8_t *const *rows, size_t n_rows, size_t lines)
+{
+    for (size_t from = 0; from < lines * KERNEL_LINE; from += KERNEL_LINE) {
+        int16_t sum[KERNEL_LINE] = {0};
+        for (size_t r = 0; r < n_rows; r++)
+            for (int i = 0; i < KERNEL_LINE; i++)
+                sum[i] = (int16_t)(sum[i] + rows[r][from + (size_t)i]);
+        for (int i = 0; i < KERNEL_LINE; i++)
+            y[from + (size_t)i] =
+                power_of_two(y[from + (size_t)i] + (float)sum[i] * (1.0f / KERNEL_OCTAVE));
+    }
 }
 
 static void c_activate(void *restrict h1, const int16_t *base, const struct kernel_int8_own *own,
@@ -100,10 +136,11 @@ static void c_layers(const struct kernel_int8_layers *l, const void *h1, size_t 
 const struct kernel_int8 kernel_int8_c = {
     .name = "int8-c",
     .unit_bytes = 1,
-    .add = c_add,
+    .add_rows = c_add_rows,
     .add_share = c_add_share,
     .add_floats = c_add_floats,
     .add_scaled = c_add_scaled,
+    .power_rows = c_power_rows,
     .activate = c_activate,
     .layers = c_layers,
 };
@@ -141,7 +178,8 @@ enum { CHECK_WEIGHTS = CHECK_UNITS * CHECK_PANELS * KERNEL_INT8_PANEL };
 
 struct check {
     int16_t base[CHECK_UNITS], row[CHECK_UNITS], gate[CHECK_UNITS];
-    float x[CHECK_UNITS], y[CHECK_UNITS];
+    float x[CHECK_UNITS], y[CHECK_UNITS], power[CHECK_UNITS];
+    int8_t step[CHECK_UNITS];
     int8_t weight[CHECK_WEIGHTS];
     int32_t bias[CHECK_PANELS * KERNEL_INT8_PANEL];
     float output[CHECK_PANELS * KERNEL_INT8_PANEL];
@@ -159,6 +197,8 @@ static void fill_check(struct check *x)
         x->gate[i] = (int16_t)((int)prng_below(&g, (uint64_t)reach) - reach / 2);
         x->x[i] = (float)reach * ((float)prng_unit(&g) - 0.5f);
         x->y[i] = (float)prng_unit(&g) - 0.5f;
+        x->power[i] = (float)reach / 128 * ((float)prng_unit(&g) - 0.5f); /* some are cut */
+        x->step[i] = (int8_t)((int)prng_below(&g, 256) - 128);
     }
     x->base[0] = x->gate[0] = INT16_MIN; /* the one product that leaves 16 bits */
     for (int i = 0; i < CHECK_WEIGHTS; i++)
@@ -173,12 +213,18 @@ static void fill_check(struct check *x)
 /* All of it, one on the other's result; each row of h1 from another base, with every gate. */
 static void run_check(const struct kernel_int8 *k, struct check *x)
 {
+    const int16_t *rows[] = {x->row, x->gate, x->row, x->row};
+    const int8_t *steps[KERNEL_POWER_ROWS];
+    for (int i = 0; i < KERNEL_POWER_ROWS; i++)
+        steps[i] = x->step;
+    k->power_rows(x->power, steps, 3, CHECK_LINES);
+    k->power_rows(x->power, steps, KERNEL_POWER_ROWS, CHECK_LINES);
     k->add_scaled(x->x, x->y, 12.34567f, CHECK_LINES);
     for (uint32_t i = 0; i < CHECK_ROWS; i++) {
         struct kernel_int8_own own = {x->row, i % 4 == 0 ? NULL : x->gate, i % 4};
         k->activate(x->h1 + i * CHECK_UNITS * k->unit_bytes, x->base, &own, CHECK_LINES);
         if (i % 3 == 0)
-            k->add(x->base, x->row, CHECK_LINES);
+            k->add_rows(x->base, rows, i % 5, CHECK_LINES);
         else if (i % 3 == 1)
             k->add_share(x->base, x->gate, (int16_t)(32767 / (i + 1)), CHECK_LINES);
         else
@@ -201,6 +247,7 @@ bool kernel_int8_agrees(const struct kernel_int8 *k)
         run_check(&kernel_int8_c, plain);
         agrees = memcmp(mine->base, plain->base, sizeof(plain->base)) == 0 &&
                  memcmp(mine->x, plain->x, sizeof(plain->x)) == 0 &&
+                 memcmp(mine->power, plain->power, sizeof(plain->power)) == 0 &&
                  memcmp(mine->logit, plain->logit, sizeof(plain->logit)) == 0;
     }
     free(mine);

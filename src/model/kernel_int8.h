@@ -5,6 +5,8 @@
  *   h1        clamp(z >> UNIT_BITS, 0, 255): the shift quantises, the clamp is the ReLU
  *   layer 2   int8 weights, int32 sums: exact, whatever the order
  *   output    floats, 16 partial sums that are folded in a fixed order, no multiply-add fused
+ *   factors   int8 logarithms, KERNEL_OCTAVE steps to a doubling; their sums are exact, the power
+ * of two is a polynomial in a fixed order
  *
  * So every variant returns the same bits as plain C: the check at start is equality, and a decision
  * can be replayed on another machine. kernel_int8.c holds plain C and the choice; the others are
@@ -24,7 +26,19 @@ enum {
     KERNEL_QUAD = 4,  /* activations that one instruction multiplies and sums */
     KERNEL_INT8_PANEL = 16,
     KERNEL_UNIT_BITS = 4, /* int16 reaches 8 times the largest activation: room for what cancels */
+    KERNEL_OCTAVE = 16,
+    KERNEL_POWER_ROWS = 255, /* sums of so many int8 fit int16 */
 };
+
+/* Powers of two are cut to those of exponents between these: floats far from both ends. */
+#define KERNEL_POWER_MIN (-99.0f)
+#define KERNEL_POWER_MAX 126.0f
+
+/* 2^x = 1 + x c[0] + x^2 c[1] + ...: the Taylor series, good to 2e-7 for x within a half. */
+enum { KERNEL_POWER_TERMS = 6 };
+extern const float kernel_int8_power[KERNEL_POWER_TERMS];
+/* A float and this have no room for a fraction: adding it rounds, half to even. */
+#define KERNEL_POWER_ROUND 12582912.0f
 
 /* Layer 2 and the output: logit = output . max(weight . h1 + bias, 0). A weight is
  * weight[panel][k / 4][j % 16][k % 4]: 64 bytes are 16 outputs by 4 inputs. */
@@ -45,14 +59,16 @@ struct kernel_int8_own {
 struct kernel_int8 {
     const char *name;
     size_t unit_bytes; /* of an activation in h1, 1 or 2: as `layers` wants them */
-    /* base += row, saturating */
-    void (*add)(int16_t *base, const int16_t *row, size_t lines);
+    /* base += row for each of n_rows rows in turn, saturating each time */
+    void (*add_rows)(int16_t *base, const int16_t *const *rows, size_t n_rows, size_t lines);
     /* base += row * share / 2^15, rounded (half up), saturating; share > 0 */
     void (*add_share)(int16_t *base, const int16_t *row, int16_t share, size_t lines);
     /* base += x, rounded (half to even), saturating; NAN counts as the largest */
     void (*add_floats)(int16_t *base, const float *x, size_t lines);
     /* y += scale * x, rounded twice: not fused */
     void (*add_scaled)(float *restrict y, const float *restrict x, float scale, size_t lines);
+    /* y = 2^(y + the sum of the rows / KERNEL_OCTAVE); at most KERNEL_POWER_ROWS rows */
+    void (*power_rows)(float *restrict y, const int8_t *const *rows, size_t n_rows, size_t lines);
     /* h1 = clamp((base + base * gate + row) >> KERNEL_UNIT_BITS, 0, 255) */
     void (*activate)(void *restrict h1, const int16_t *base, const struct kernel_int8_own *own,
                      size_t lines);

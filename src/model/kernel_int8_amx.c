@@ -180,10 +180,11 @@ static void amx_layers(const struct kernel_int8_layers *l, const void *h1, size_
 const struct kernel_int8 kernel_int8_amx = {
     .name = "int8-amx",
     .unit_bytes = 1,
-    .add = zmm_add,
+    .add_rows = zmm_add_rows,
     .add_share = zmm_add_share,
     .add_floats = zmm_add_floats,
     .add_scaled = zmm_add_scaled,
+    .power_rows = zmm_power_rows,
     .activate = zmm_activate,
     .layers = amx_layers,
 };

@@ -10,18 +10,29 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { LANES = 16, FLOATS = 8, ROWS = 3, QUARTERS = 4 };
+enum { LANES = 16, FLOATS = 8, ROWS = 3, QUARTERS = 4, PARTS = KERNEL_LINE / LANES };
 
 static inline __m256i load(const void *from)
 {
     return _mm256_loadu_si256(from);
 }
 
-static void avx2_add(int16_t *base, const int16_t *row, size_t lines)
+/* A line of sums stays in registers while the rows pass by. */
+static void avx2_add_rows(int16_t *base, const int16_t *const *rows, size_t n_rows, size_t lines)
 {
-    for (size_t i = 0; i < lines * KERNEL_LINE; i += LANES)
-        _mm256_storeu_si256((__m256i *)(base + i),
-                            _mm256_adds_epi16(load(base + i), load(row + i)));
+    for (size_t from = 0; from < lines * KERNEL_LINE; from += KERNEL_LINE) {
+        __m256i sum[PARTS];
+#pragma GCC unroll 4
+        for (int part = 0; part < PARTS; part++)
+            sum[part] = load(base + from + part * LANES);
+        for (size_t r = 0; r < n_rows; r++)
+#pragma GCC unroll 4
+            for (int part = 0; part < PARTS; part++)
+                sum[part] = _mm256_adds_epi16(sum[part], load(rows[r] + from + part * LANES));
+#pragma GCC unroll 4
+        for (int part = 0; part < PARTS; part++)
+            _mm256_storeu_si256((__m256i *)(base + from + part * LANES), sum[part]);
+    }
 }
 
 static void avx2_add_share(int16_t *base, const int16_t *row, int16_t share, size_t lines)
@@ -54,6 +65,50 @@ static void avx2_add_scaled(float *restrict y, const float *restrict x, float sc
     for (size_t i = 0; i < lines * KERNEL_LINE; i += FLOATS)
         _mm256_storeu_ps(y + i, _mm256_add_ps(_mm256_loadu_ps(y + i),
                                               _mm256_mul_ps(factor, _mm256_loadu_ps(x + i))));
+}
+
+static inline __m256 power_of_two(__m256 x)
+{
+    __m256 high = _mm256_min_ps(x, _mm256_set1_ps(KERNEL_POWER_MAX));
+    __m256 bounded = _mm256_max_ps(high, _mm256_set1_ps(KERNEL_POWER_MIN));
+    __m256 round = _mm256_set1_ps(KERNEL_POWER_ROUND);
+    __m256 whole = _mm256_sub_ps(_mm256_add_ps(bounded, round), round);
+    __m256 rest = _mm256_sub_ps(bounded, whole);
+    __m256 sum = _mm256_set1_ps(kernel_int8_power[KERNEL_POWER_TERMS - 1]);
+#pragma GCC unroll 8
+    for (int k = KERNEL_POWER_TERMS - 2; k >= 0; k--)
+        sum = _mm256_add_ps(_mm256_mul_ps(sum, rest), _mm256_set1_ps(kernel_int8_power[k]));
+    sum = _mm256_add_ps(_mm256_mul_ps(sum, rest), _mm256_set1_ps(1));
+    __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(whole), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(sum), exponent));
+}
+
+static inline void power_of_sums(float *y, __m128i sums)
+{
+    __m256 octaves = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(sums)),
+                                   _mm256_set1_ps(1.0f / KERNEL_OCTAVE));
+    _mm256_storeu_ps(y, power_of_two(_mm256_add_ps(_mm256_loadu_ps(y), octaves)));
+}
+
+/* Likewise. */
+static void avx2_power_rows(float *restrict y, const int8_t *const *rows, size_t n_rows,
+                            size_t lines)
+{
+    for (size_t from = 0; from < lines * KERNEL_LINE; from += KERNEL_LINE) {
+        __m256i sum[PARTS] = {_mm256_setzero_si256(), _mm256_setzero_si256(),
+                              _mm256_setzero_si256(), _mm256_setzero_si256()};
+        for (size_t r = 0; r < n_rows; r++)
+#pragma GCC unroll 4
+            for (int part = 0; part < PARTS; part++) {
+                __m128i bytes = _mm_loadu_si128((const __m128i *)(rows[r] + from + part * LANES));
+                sum[part] = _mm256_add_epi16(sum[part], _mm256_cvtepi8_epi16(bytes));
+            }
+#pragma GCC unroll 4
+        for (int part = 0; part < PARTS; part++) {
+            power_of_sums(y + from + part * LANES, _mm256_castsi256_si128(sum[part]));
+            power_of_sums(y + from + part * LANES + FLOATS, _mm256_extracti128_si256(sum[part], 1));
+        }
+    }
 }
 
 static inline __m256i quantised(__m256i z, const int16_t *row)
@@ -171,10 +226,11 @@ static void avx2_layers(const struct kernel_int8_layers *l, const void *h1, size
 const struct kernel_int8 kernel_int8_avx2 = {
     .name = "int8-avx2",
     .unit_bytes = 2,
-    .add = avx2_add,
+    .add_rows = avx2_add_rows,
     .add_share = avx2_add_share,
     .add_floats = avx2_add_floats,
     .add_scaled = avx2_add_scaled,
+    .power_rows = avx2_power_rows,
     .activate = avx2_activate,
     .layers = avx2_layers,
 };

@@ -89,10 +89,11 @@ static void vnni_layers(const struct kernel_int8_layers *l, const void *h1, size
 const struct kernel_int8 kernel_int8_vnni = {
     .name = "int8-vnni",
     .unit_bytes = 1,
-    .add = zmm_add,
+    .add_rows = zmm_add_rows,
     .add_share = zmm_add_share,
     .add_floats = zmm_add_floats,
     .add_scaled = zmm_add_scaled,
+    .power_rows = zmm_power_rows,
     .activate = zmm_activate,
     .layers = vnni_layers,
 };

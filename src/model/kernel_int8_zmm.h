@@ -21,10 +21,19 @@ static inline __m512i zmm_in_order(__m512i packed)
     return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), packed);
 }
 
-static inline void zmm_add(int16_t *base, const int16_t *row, size_t lines)
+/* A line of sums stays in registers while the rows pass by. */
+static inline void zmm_add_rows(int16_t *base, const int16_t *const *rows, size_t n_rows,
+                                size_t lines)
 {
-    for (size_t i = 0; i < lines * KERNEL_LINE; i += ZMM_SHORTS)
-        _mm512_storeu_si512(base + i, _mm512_adds_epi16(zmm_load(base + i), zmm_load(row + i)));
+    for (size_t from = 0; from < lines * KERNEL_LINE; from += KERNEL_LINE) {
+        __m512i low = zmm_load(base + from), high = zmm_load(base + from + ZMM_SHORTS);
+        for (size_t r = 0; r < n_rows; r++) {
+            low = _mm512_adds_epi16(low, zmm_load(rows[r] + from));
+            high = _mm512_adds_epi16(high, zmm_load(rows[r] + from + ZMM_SHORTS));
+        }
+        _mm512_storeu_si512(base + from, low);
+        _mm512_storeu_si512(base + from + ZMM_SHORTS, high);
+    }
 }
 
 static inline void zmm_add_share(int16_t *base, const int16_t *row, int16_t share, size_t lines)
@@ -58,6 +67,48 @@ static inline void zmm_add_scaled(float *restrict y, const float *restrict x, fl
     for (size_t i = 0; i < lines * KERNEL_LINE; i += ZMM_FLOATS)
         _mm512_storeu_ps(y + i, _mm512_add_ps(_mm512_loadu_ps(y + i),
                                               _mm512_mul_ps(factor, _mm512_loadu_ps(x + i))));
+}
+
+static inline __m512 zmm_power_of_two(__m512 x)
+{
+    __m512 high = _mm512_min_ps(x, _mm512_set1_ps(KERNEL_POWER_MAX));
+    __m512 bounded = _mm512_max_ps(high, _mm512_set1_ps(KERNEL_POWER_MIN));
+    __m512 round = _mm512_set1_ps(KERNEL_POWER_ROUND);
+    __m512 whole = _mm512_sub_ps(_mm512_add_ps(bounded, round), round);
+    __m512 rest = _mm512_sub_ps(bounded, whole);
+    __m512 sum = _mm512_set1_ps(kernel_int8_power[KERNEL_POWER_TERMS - 1]);
+#pragma GCC unroll 8
+    for (int k = KERNEL_POWER_TERMS - 2; k >= 0; k--)
+        sum = _mm512_add_ps(_mm512_mul_ps(sum, rest), _mm512_set1_ps(kernel_int8_power[k]));
+    sum = _mm512_add_ps(_mm512_mul_ps(sum, rest), _mm512_set1_ps(1));
+    __m512i exponent = _mm512_slli_epi32(_mm512_cvtps_epi32(whole), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(sum), exponent));
+}
+
+static inline void zmm_power_of_sums(float *y, __m256i sums)
+{
+    __m512 octaves = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(sums)),
+                                   _mm512_set1_ps(1.0f / KERNEL_OCTAVE));
+    _mm512_storeu_ps(y, zmm_power_of_two(_mm512_add_ps(_mm512_loadu_ps(y), octaves)));
+}
+
+/* Likewise. */
+static inline void zmm_power_rows(float *restrict y, const int8_t *const *rows, size_t n_rows,
+                                  size_t lines)
+{
+    for (size_t from = 0; from < lines * KERNEL_LINE; from += KERNEL_LINE) {
+        __m512i low = _mm512_setzero_si512(), high = _mm512_setzero_si512();
+        for (size_t r = 0; r < n_rows; r++) {
+            __m512i bytes = zmm_load(rows[r] + from);
+            low = _mm512_add_epi16(low, _mm512_cvtepi8_epi16(_mm512_castsi512_si256(bytes)));
+            high =
+                _mm512_add_epi16(high, _mm512_cvtepi8_epi16(_mm512_extracti64x4_epi64(bytes, 1)));
+        }
+        zmm_power_of_sums(y + from, _mm512_castsi512_si256(low));
+        zmm_power_of_sums(y + from + ZMM_FLOATS, _mm512_extracti64x4_epi64(low, 1));
+        zmm_power_of_sums(y + from + ZMM_SHORTS, _mm512_castsi512_si256(high));
+        zmm_power_of_sums(y + from + ZMM_SHORTS + ZMM_FLOATS, _mm512_extracti64x4_epi64(high, 1));
+    }
 }
 
 static inline __m512i zmm_gated(const int16_t *base, const struct kernel_int8_own *own, size_t i)

@@ -1,3 +1,4 @@
+/* BIDSIEVE_KERNEL: floats or whole numbers by name, if they agree with plain C here. */
 #include "model/kernel_override.h"
 
 #include <string.h>

@@ -228,22 +228,45 @@ size_t quantised_scratch_bytes(const struct quantised *q)
     return q->units * (sizeof(int16_t) + sizeof(float) + QUANTISED_BATCH * q->kernel->unit_bytes);
 }
 
-static void add_feature(const struct quantised *q, const struct feature *f, const uint32_t *slots,
-                        int16_t *base)
+static const int16_t *row_of(const struct quantised *q, const struct feature *f, uint32_t slot)
 {
-    uint32_t count = 0;
+    return f->rows + (slot < f->values ? slot : VALUE_UNKNOWN) * q->units;
+}
+
+/* The mean of several values. */
+static void add_mean(const struct quantised *q, const struct feature *f, const uint32_t *slots,
+                     uint32_t count, int16_t *base)
+{
+    int16_t share = (int16_t)((32768 + count / 2) / count);
     for (uint32_t i = 0; i < f->slots; i++)
-        count += slots[i] != SLOT_EMPTY;
-    for (uint32_t i = 0; i < f->slots; i++) {
-        if (slots[i] == SLOT_EMPTY)
-            continue;
-        size_t value = slots[i] < f->values ? slots[i] : VALUE_UNKNOWN;
-        const int16_t *row = f->rows + value * q->units;
-        if (count == 1)
-            q->kernel->add(base, row, q->lines);
-        else
-            q->kernel->add_share(base, row, (int16_t)((32768 + count / 2) / count), q->lines);
+        if (slots[i] != SLOT_EMPTY)
+            q->kernel->add_share(base, row_of(q, f, slots[i]), share, q->lines);
+}
+
+/* Single values wait for each other, so that the sums are loaded and stored once for many. */
+static void add_features(const struct quantised *q, const uint32_t *slots, int16_t *base)
+{
+    enum { AT_ONCE = 64 };
+    const int16_t *rows[AT_ONCE];
+    size_t n = 0;
+    for (uint32_t f = 0; f < q->n_features; slots += q->features[f++].slots) {
+        const struct feature *x = &q->features[f];
+        uint32_t count = 0, last = 0;
+        for (uint32_t i = 0; i < x->slots; i++)
+            if (slots[i] != SLOT_EMPTY) {
+                last = slots[i];
+                count++;
+            }
+        if (count > 1)
+            add_mean(q, x, slots, count, base);
+        else if (count == 1)
+            rows[n++] = row_of(q, x, last);
+        if (n == AT_ONCE) {
+            q->kernel->add_rows(base, rows, n, q->lines);
+            n = 0;
+        }
     }
+    q->kernel->add_rows(base, rows, n, q->lines);
 }
 
 /* All rows are asked for before the first is added: they lie far apart. */
@@ -267,10 +290,7 @@ void quantised_begin(const struct quantised *q, void *scratch, const uint32_t *s
             q->kernel->add_scaled(numbers, q->numeric_rows + i * q->units, numeric[i], q->lines);
     if (q->n_numeric > 0)
         q->kernel->add_floats(base, numbers, q->lines);
-    for (uint32_t f = 0; f < q->n_features; f++) {
-        add_feature(q, &q->features[f], slots, base);
-        slots += q->features[f].slots;
-    }
+    add_features(q, slots, base);
 }
 
 void quantised_score(const struct quantised *q, void *scratch, const uint32_t *dsps, uint32_t n,

@@ -199,11 +199,13 @@ static int fold_calibration(struct scorer *s, const struct network *n)
     return 0;
 }
 
-static int fold_conjunctions(struct scorer *s, const struct network *n)
+static int fold_conjunctions(struct scorer *s, const struct network *n,
+                             const struct kernel_int8 *whole)
 {
     if (n->conjunctions == NULL || n->conjunctions->n_units == 0)
         return 0;
-    s->conjunctions = conjunction_rows_create(n->conjunctions, &n->shape, s->kernel);
+    conjunction_rows_destroy(s->conjunctions);
+    s->conjunctions = conjunction_rows_create(n->conjunctions, &n->shape, s->kernel, whole);
     return s->conjunctions != NULL ? 0 : -1;
 }
 
@@ -224,7 +226,7 @@ struct scorer *scorer_create_with(const struct network *n, const struct kernel *
     s->features = calloc(s->n_features + 1, sizeof(*s->features));
     if (s->features == NULL || fold_layer1(s, n) != 0 || fold_wide(s, n) != 0 ||
         fold_gate(s, n) != 0 || fold_layers(s, n) != 0 || fold_calibration(s, n) != 0 ||
-        fold_conjunctions(s, n) != 0)
+        fold_conjunctions(s, n, NULL) != 0)
         goto fail;
     return s;
 fail:
@@ -259,6 +261,8 @@ static int quantise(struct scorer *s, const struct network *n, const struct kern
         status = -1;
     free(features);
     free(output);
+    if (status == 0 && fold_conjunctions(s, n, k) != 0)
+        status = error_set(err, "scorer: no memory");
     if (status != 0)
         return -1;
     free(s->rows);

@@ -54,10 +54,15 @@ static void check_sums(const struct kernel_int8 *k, size_t lines, size_t offset)
                : i % 11 == 0 ? -INFINITY
                : i % 13 == 0 ? NAN
                              : (float)i * 0.5f - 60;
-    k->add(mine + offset, row + other, lines);
-    for (size_t i = 0; i < n; i++)
-        expected[offset + i] = (int16_t)saturated((int64_t)expected[offset + i] + row[other + i]);
-    check("add", k, mine, expected, lines, offset);
+    const int16_t *rows[] = {row + other, row + offset, row + other};
+    for (size_t n_rows = 0; n_rows <= 3; n_rows++) {
+        k->add_rows(mine + offset, rows, n_rows, lines);
+        for (size_t r = 0; r < n_rows; r++)
+            for (size_t i = 0; i < n; i++)
+                expected[offset + i] =
+                    (int16_t)saturated((int64_t)expected[offset + i] + rows[r][i]);
+        check("add_rows", k, mine, expected, lines, offset);
+    }
     k->add_share(mine + offset, row + other, 10923, lines);
     for (size_t i = 0; i < n; i++)
         expected[offset + i] =
@@ -120,6 +125,41 @@ static void check_activate(const struct kernel_int8 *k, size_t lines, size_t off
     }
 }
 
+/* Near the power, and for each variant the same bits. */
+static void check_powers(const struct kernel_int8 *k, size_t lines, size_t offset)
+{
+    float mine[ROOM], plain[ROOM], from[ROOM];
+    int8_t steps[2][ROOM];
+    const int8_t *rows[KERNEL_POWER_ROWS];
+    struct prng g = {11 + lines};
+    size_t n = lines * KERNEL_LINE, n_rows = offset % 5 == 0 ? KERNEL_POWER_ROWS : offset % 5 - 1;
+    for (size_t i = 0; i < ROOM; i++) {
+        from[i] = (float)(prng_below(&g, 4) == 0 ? 300 : 20) * ((float)prng_unit(&g) - 0.5f);
+        steps[0][i] = (int8_t)((int)prng_below(&g, 256) - 128);
+        steps[1][i] = i % 3 == 0 ? INT8_MIN : INT8_MAX;
+    }
+    for (size_t r = 0; r < KERNEL_POWER_ROWS; r++)
+        rows[r] = steps[r % 2] + (offset + r / 2) % OFFSETS;
+    memcpy(mine, from, sizeof(mine));
+    memcpy(plain, from, sizeof(plain));
+    k->power_rows(mine + offset, rows, n_rows, lines);
+    kernel_int8_c.power_rows(plain + offset, rows, n_rows, lines);
+    assert_memory_equal(mine, plain, sizeof(mine));
+    for (size_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (size_t r = 0; r < n_rows; r++)
+            sum += rows[r][i];
+        float x = from[offset + i] + (float)(sum / KERNEL_OCTAVE);
+        double power = exp2(fmin(fmax((double)x, -99), 126));
+        if (fabs((double)mine[offset + i] - power) > 1e-6 * power)
+            fail_msg("%s power_rows, %zu rows: 2^%g is %g, not %g", k->name, n_rows, (double)x,
+                     power, (double)mine[offset + i]);
+    }
+    for (size_t i = 0; i < ROOM; i++)
+        if (i < offset || i >= offset + n)
+            assert_true(mine[i] == from[i]);
+}
+
 static void test_vectors_equal_the_contract(void **state)
 {
     const struct kernel_int8 *kernels[KERNEL_INT8_MAX];
@@ -128,6 +168,7 @@ static void test_vectors_equal_the_contract(void **state)
         for (size_t lines = 0; lines <= LINES_MAX; lines++)
             for (size_t offset = 0; offset < OFFSETS; offset++) {
                 check_sums(kernels[k], lines, offset);
+                check_powers(kernels[k], lines, offset);
                 check_activate(kernels[k], lines, offset);
             }
 }
@@ -200,10 +241,16 @@ static void test_layers_equal_the_contract(void **state)
     }
 }
 
-static void wrong_add(int16_t *base, const int16_t *row, size_t lines)
+static void wrong_add(int16_t *base, const int16_t *const *rows, size_t n_rows, size_t lines)
 {
-    kernel_int8_c.add(base, row, lines);
+    kernel_int8_c.add_rows(base, rows, n_rows, lines);
     base[lines * KERNEL_LINE - 1] ^= 1;
+}
+
+static void wrong_power(float *restrict y, const int8_t *const *rows, size_t n_rows, size_t lines)
+{
+    kernel_int8_c.power_rows(y, rows, n_rows, lines);
+    y[0] = nextafterf(y[0], INFINITY);
 }
 
 static void wrong_layers(const struct kernel_int8_layers *l, const void *h1, size_t n,
@@ -217,7 +264,10 @@ static void test_kernel_that_differs_in_one_bit_is_not_used(void **state)
 {
     struct kernel_int8 k = kernel_int8_c;
     assert_true(kernel_int8_agrees(&k));
-    k.add = wrong_add;
+    k.add_rows = wrong_add;
+    assert_false(kernel_int8_agrees(&k));
+    k = kernel_int8_c;
+    k.power_rows = wrong_power;
     assert_false(kernel_int8_agrees(&k));
     k = kernel_int8_c;
     k.layers = wrong_layers;

@@ -3,6 +3,8 @@
 #include "tests/model/fixture.h"
 #include "tests/model/synthetic.h"
 
+#include "model/conjunction_rows.h"
+#include "model/kernel.h"
 #include "model/metrics.h"
 #include "model/scorer.h"
 
@@ -43,13 +45,16 @@ static void score(const struct scorer *s, const struct network *n, const struct 
 }
 
 /* The wide tables are summed in floats by the float kernel, the same one for all. */
-static void check_network(uint32_t n_dsps, uint32_t hidden1, uint32_t hidden2, bool gated)
+static void check_network(uint32_t n_dsps, uint32_t hidden1, uint32_t hidden2, bool gated,
+                          bool conjunctions)
 {
     const struct kernel_int8 *kernels[KERNEL_INT8_MAX];
     size_t n_kernels = kernel_int8_available(kernels), n_p = REQUESTS * n_dsps;
     struct network *n = fixture_network(n_dsps, hidden1, hidden2, 7);
     float *gate = n->gate;
     n->gate = gated ? gate : NULL;
+    if (conjunctions)
+        fixture_conjunctions(n, 8);
     struct requests r;
     float *exact = malloc(n_p * 4), *plain = malloc(n_p * 4), *p = malloc(n_p * 4);
     draw(n, &r);
@@ -88,11 +93,66 @@ static void test_variants_agree_and_are_near_floats(void **state)
     static const uint32_t sizes[][3] = {{1, 1, 1},    {2, 5, 3},     {8, 16, 16},  {13, 33, 17},
                                         {67, 40, 50}, {200, 64, 32}, {9, 128, 64}, {5, 129, 100}};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        check_network(sizes[i][0], sizes[i][1], sizes[i][2], true);
-        check_network(sizes[i][0], sizes[i][1], sizes[i][2], false);
+        check_network(sizes[i][0], sizes[i][1], sizes[i][2], true, sizes[i][0] > 1);
+        check_network(sizes[i][0], sizes[i][1], sizes[i][2], false, false);
     }
     for (uint32_t units = 1; units <= 67; units++)
-        check_network(3, units, 68 - units, true);
+        check_network(3, units, 68 - units, true, units % 2 == 0);
+}
+
+/* ---- conjunctions ---- */
+
+/* The rates of the last feature's values, which has one slot, by themselves: shares of 1. */
+static void rates_of(const struct network *n, const struct kernel_int8 *whole, uint32_t value,
+                     double *rate)
+{
+    const struct conjunctions *c = n->conjunctions;
+    struct conjunction_rows *r = conjunction_rows_create(c, &n->shape, kernel_choose(), whole);
+    float *scratch = aligned_alloc(64, conjunction_rows_scratch(r) * sizeof(float));
+    uint32_t slots[9] = {0, 0, SLOT_EMPTY, SLOT_EMPTY, 0, SLOT_EMPTY, SLOT_EMPTY, SLOT_EMPTY};
+    slots[8] = value;
+    conjunction_rows_begin(r, scratch, slots);
+    for (uint32_t d = 0; d < c->n_dsps; d++)
+        rate[d] = log1p(exp((double)conjunction_rows_join(r, scratch, d, 0)));
+    free(scratch);
+    conjunction_rows_destroy(r);
+}
+
+/* A byte takes factors 2^16 apart, wherever they are; of those further apart the least are
+ * raised. */
+static void test_factors_in_bytes(void **state)
+{
+    static const struct {
+        float rate, least, largest, raised;
+    } cases[] = {{0.01f, 0.3f, 3, 0},       {0.01f, 1, 1, 0},         {1e-7f, 1e-3f, 60, 0},
+                 {1e-10f, 1, 60000, 0},     {1e9f, 1e-10f, 1e-9f, 0}, {1e-8f, 1e-3f, 1000, 0.0155f},
+                 {1e-12f, 1e12f, 1e12f, 0}, {1, 1e-12f, 1, 1.56e-5f}};
+    enum { CASES = sizeof(cases) / sizeof(cases[0]) };
+    struct network *n = fixture_network(CASES, 16, 16, 1);
+    struct conjunctions *c = n->conjunctions = conjunctions_create(&n->shape, CASES);
+    uint32_t hour = n->shape.n_features - 1;
+    for (uint32_t d = 0; d < CASES; d++) {
+        c->dsp[d] = (float)d;
+        c->rate[d] = cases[d].rate;
+        c->share[d] = 1;
+        for (uint32_t v = 0; v < c->values[hour]; v++)
+            c->factor[hour][v * CASES + d] = v == 3   ? cases[d].least
+                                             : v == 4 ? cases[d].largest
+                                                      : sqrtf(cases[d].least * cases[d].largest);
+    }
+    assert_int_equal(conjunctions_index(c), 0);
+    for (uint32_t value = 3; value <= 5; value++) {
+        double exact[CASES], bytes[CASES];
+        rates_of(n, NULL, value, exact);
+        rates_of(n, &kernel_int8_c, value, bytes);
+        for (uint32_t d = 0; d < CASES; d++) {
+            double low = (double)(cases[d].rate * cases[d].raised);
+            double expected = fmin(fmax(fmax(exact[d], low), 1e-9), 20);
+            if (fabs(bytes[d] / expected - 1) > 0.0222)
+                fail_msg("case %u, value %u: %g, not %g", d, value, bytes[d], expected);
+        }
+    }
+    network_destroy(n);
 }
 
 static void refused(const struct network *n, const char *why)
@@ -244,6 +304,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_variants_agree_and_are_near_floats),
+        cmocka_unit_test(test_factors_in_bytes),
         cmocka_unit_test(test_what_does_not_fit_is_refused),
         cmocka_unit_test(test_numbers_beyond_range),
         cmocka_unit_test(test_recall_and_withheld_share_stay),
