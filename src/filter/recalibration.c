@@ -30,17 +30,26 @@ static int follow(struct network *n, const struct examples *e, struct followed *
     return status;
 }
 
-int recalibration_follow(struct network *n, const struct fresh *f, struct judgement *j,
-                         struct followed *out, struct error *err)
+int recalibration_score(const struct network *n, const struct fresh *f, struct judgement *j,
+                        struct error *err)
 {
     const struct examples e = fresh_examples(f);
     struct error ignored;
-    struct scorer *s = NULL;
-    if (follow(n, &e, out) == 0 && (s = scorer_create_fast(n, &ignored)) == NULL)
+    struct scorer *s = scorer_create_fast(n, &ignored);
+    if (s == NULL)
         s = scorer_create(n, &ignored);
     int status = s != NULL ? judgement_score(j, s, &n->shape, &e, fresh_prices(f)) : -1;
     scorer_destroy(s);
     return status == 0 ? 0 : error_set(err, "out of memory");
+}
+
+int recalibration_follow(struct network *n, const struct fresh *f, struct judgement *j,
+                         struct followed *out, struct error *err)
+{
+    const struct examples e = fresh_examples(f);
+    if (follow(n, &e, out) != 0)
+        return error_set(err, "out of memory");
+    return recalibration_score(n, f, j, err);
 }
 
 /* ---- the file ---- */

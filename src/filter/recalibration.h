@@ -12,6 +12,10 @@ struct followed {
     uint32_t units, quieter, busier;
 };
 
+/* Adds to j what the scorer that would serve the network says of the traffic. */
+int recalibration_score(const struct network *n, const struct fresh *f, struct judgement *j,
+                        struct error *err);
+
 /* Sets the rates of n's conjunctions to what fresh traffic shows (model/follow.h), and adds to j
  * what the network says of that traffic then. That it is judged by what it followed flatters: each
  * DSP's recall by some 0.0005 with 20,000 calls. A network without conjunctions stays as it is. */

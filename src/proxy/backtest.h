@@ -1,5 +1,6 @@
 /* Rolling days: a model for each day, trained on the days before, and what it would have kept and
- * withheld on that day; and the first of them on every later day. Days are UTC, by ts. */
+ * withheld on that day; and the first of them on every later day, left alone and recalibrated every
+ * night. Days are UTC, by ts. */
 #ifndef PROXY_BACKTEST_H
 #define PROXY_BACKTEST_H
 
@@ -20,7 +21,8 @@ struct backtest;
  * training fails has no model; backtest_print says why. */
 struct backtest *backtest_train(struct trainset *set, int64_t first_ms, int64_t last_ms,
                                 const struct backtest_options *o, struct error *err);
-/* One pass over the same captures: each record by the model of its day, and by the first one. */
+/* One pass over the same captures: each record by the model of its day, and by the first one; the
+ * calls of all test days are kept meanwhile, encoded. */
 int backtest_run(struct backtest *b, const struct cli_list *capture, const struct geo *geo,
                  struct error *err);
 void backtest_destroy(struct backtest *b);

@@ -47,8 +47,9 @@ int cmd_backtest(int argc, char **argv)
         .usage = "--capture PATH... [--train-days N] [options]",
         .epilogue =
             "Days are UTC, by ts. The second table shows the first model on all later days: how "
-            "one ages that is not\nretrained. No model is kept. The captures are read twice, so "
-            "they cannot come from stdin.",
+            "one ages that is not\nretrained; the third one the same model, recalibrated by each "
+            "day for the next. No model is kept. The captures are\nread twice, so they cannot "
+            "come from stdin.",
         .options = options,
         .n_options = n,
     };

@@ -26,20 +26,6 @@ struct job {
     uint64_t records, records_learnt, unknown_dsp_calls;
 };
 
-static void keep(struct fresh *f, const struct predictor_scratch *scratch,
-                 const struct labelled_score *scores, uint32_t n)
-{
-    const uint32_t *slots;
-    const float *numeric;
-    if (n == 0)
-        return;
-    predictor_scored(scratch, &slots, &numeric);
-    fresh_add_request(f, slots, numeric);
-    for (uint32_t i = 0; i < n; i++)
-        fresh_add_call(f, scores[i].dsp, scores[i].call->bid, scores[i].call->weight,
-                       scores[i].call->price);
-}
-
 /* What the network has learnt from would flatter it. */
 static int read_captures(struct job *job, const struct cli_list *paths, const struct geo *geo,
                          struct error *err)
@@ -57,7 +43,7 @@ static int read_captures(struct job *job, const struct cli_list *paths, const st
         }
         uint32_t n = labelled_score(reader, &record, job->model, scratch, &scores);
         labelled_judge(job->before, scores, n);
-        keep(job->fresh, scratch, scores, n);
+        labelled_keep(job->fresh, scratch, scores, n);
         job->unknown_dsp_calls += record.n_calls - n;
         if (job->records == 0 || record.ts_ms < job->r.from_ms)
             job->r.from_ms = record.ts_ms;

@@ -162,3 +162,17 @@ void labelled_judge(struct judgement *j, const struct labelled_score *scores, ui
         judgement_add(j, scores[i].dsp, scores[i].p, scores[i].call->bid, scores[i].call->weight,
                       scores[i].call->price);
 }
+
+void labelled_keep(struct fresh *f, const struct predictor_scratch *scratch,
+                   const struct labelled_score *scores, uint32_t n)
+{
+    const uint32_t *slots;
+    const float *numeric;
+    if (n == 0)
+        return;
+    predictor_scored(scratch, &slots, &numeric);
+    fresh_add_request(f, slots, numeric);
+    for (uint32_t i = 0; i < n; i++)
+        fresh_add_call(f, scores[i].dsp, scores[i].call->bid, scores[i].call->weight,
+                       scores[i].call->price);
+}

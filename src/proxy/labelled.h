@@ -4,6 +4,7 @@
 #ifndef PROXY_LABELLED_H
 #define PROXY_LABELLED_H
 
+#include "filter/fresh.h"
 #include "filter/judgement.h"
 #include "filter/predictor.h"
 #include "filter/trainset.h"
@@ -53,6 +54,9 @@ uint32_t labelled_score(struct labelled_reader *r, const struct labelled_record 
 
 /* Adds what labelled_score gave. */
 void labelled_judge(struct judgement *j, const struct labelled_score *scores, uint32_t n);
+/* Likewise, with the features that the scratch was left with. */
+void labelled_keep(struct fresh *f, const struct predictor_scratch *scratch,
+                   const struct labelled_score *scores, uint32_t n);
 
 /* The labels of one record, for a training set: fills *pairs, an array with that much room, which
  * grows and is the caller's to free. Returns how many. No memory ends the program. */

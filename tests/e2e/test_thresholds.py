@@ -1,5 +1,6 @@
 """From captured days to thresholds: recalibrate, backtest, the recall of value, where recall is worst."""
 import json
+import os
 import subprocess
 
 from harness import BIDSIEVE, one_json, records, refused, run, write
@@ -83,7 +84,8 @@ def test_backtest(t):
     first, aged = dict(r["days"][0]), dict(r["ageing"][0])
     aged.pop("days_since")
     assert first == aged, "the first model on its first day"
-    for d in r["days"] + r["ageing"]:
+    assert [a["days_since"] for a in r["recalibrated"]] == [2, 3]
+    for d in r["days"] + r["ageing"] + r["recalibrated"]:
         assert d["bids"] == sum(x["bids"] for x in d["dsps"]) and 0 <= d["withheld"] < 1
         assert d["recall_low"] <= d["recall"] <= d["recall_high"]
     # the last model by hand: trained on two days and calibrated on the third
@@ -91,14 +93,24 @@ def test_backtest(t):
     t.run("train", "--capture", *parts[2:5], "--out", model, "--hidden", "16,8", "--epochs", 2, "--validation-share", 1 / 3)
     e = one_json(t.run("evaluate", "--model", model, "--capture", parts[5], "--recall", 0.9, "--json").stdout)
     assert abs(e["withheld"] - r["days"][2]["withheld"]) < 0.15, (e["withheld"], r["days"][2]["withheld"])
+    # the first model, recalibrated by hand by the days between
+    t.run("train", "--capture", *parts[:3], "--out", model, "--hidden", "16,8", "--epochs", 2, "--validation-share", 0.333)
+    for i, day in enumerate(r["recalibrated"]):
+        t.run("recalibrate", "--model", model, "--capture", parts[3 + i], "--out", model)
+        e = one_json(t.run("evaluate", "--model", model, "--capture", parts[4 + i], "--recall", 0.9, "--json").stdout)
+        assert day["calls"] == 1500 and abs(e["withheld"] - day["withheld"]) < 0.15, (e["withheld"], day["withheld"])
+        assert [d["threshold"] for d in day["dsps"]] != [d["threshold"] for d in r["ageing"][0]["dsps"]]
+    os.environ["TMPDIR"] = str(t.folder)
     table = t.run(*arguments).stdout
-    assert table.count(r["days"][1]["day"]) == 2 and "without retraining" in table, table
+    del os.environ["TMPDIR"]
+    assert table.count(r["days"][1]["day"]) == 3 and "without retraining" in table and "every night" in table, table
+    assert not list(t.folder.glob("bidsieve-backtest-*")), "files of models are left"
     refused(t, 1, *arguments, "--train-days", 5, words=["6 days (UTC)", "are 7"])
     # a day without a bid to learn from is told, the others are tested
     quiet = write(t.folder / "quiet.ndjson", [dict(x, dsps=[dict(d, outcome="no_bid") for d in x["dsps"]])
                                               for p in parts[:2] for x in records(p)])
     r = one_json(t.run("backtest", "--capture", quiet, *parts[2:], *arguments[8:], "--train-days", 2, "--json").stdout)
-    assert "no bid" in r["days"][0]["no_model"] and r["days"][2]["calls"] == 1500 and r["ageing"] == [], r
+    assert "no bid" in r["days"][0]["no_model"] and r["days"][2]["calls"] == 1500 and r["ageing"] == r["recalibrated"] == [], r
 
 
 def test_recall_of_value(t):
