@@ -152,7 +152,7 @@ static struct network *make_network(uint32_t hidden1, uint32_t hidden2, uint32_t
     struct network_feature features[FEATURES_DEFAULT];
     for (uint32_t f = 0; f < n_features; f++) {
         uint32_t size = f < 20 ? values[f % 10] : values[5 + f % 5];
-        features[f] = (struct network_feature){"", size, 8, f == 5 ? 4 : 1, f < 2};
+        features[f] = (struct network_feature){"", size, 8, f % 10 == 5 ? 4 : 1, f < 2};
         snprintf(features[f].name, sizeof(features[f].name), "f%u", f);
     }
     features[3].values = dsps + VALUE_FIRST;
@@ -176,7 +176,7 @@ static void add_conjunctions(struct network *n)
 }
 
 struct request {
-    uint32_t slots[FEATURES_DEFAULT + 3];
+    uint32_t slots[FEATURES_DEFAULT + 3 * FEATURES_DEFAULT / 10];
     float numeric[6];
 };
 
@@ -185,9 +185,11 @@ static void draw_requests(const struct network_shape *s, struct request *request
     struct prng g = {2};
     for (int i = 0; i < REQUESTS; i++) {
         uint32_t *at = requests[i].slots;
-        for (uint32_t f = 0; f < s->n_features; f++)
-            for (uint32_t k = 0; f != 3 && k < s->features[f].slots; k++)
-                *at++ = (uint32_t)prng_below(&g, s->features[f].values);
+        for (uint32_t f = 0; f < s->n_features; f++) {
+            uint32_t n_slots = s->features[f].slots, used = 1 + (uint32_t)prng_below(&g, n_slots);
+            for (uint32_t k = 0; f != 3 && k < n_slots; k++)
+                *at++ = k < used ? (uint32_t)prng_below(&g, s->features[f].values) : SLOT_EMPTY;
+        }
         for (int k = 0; k < 6; k++)
             requests[i].numeric[k] = k % 2 == 0 ? (float)prng_normal(&g) : 0;
     }
