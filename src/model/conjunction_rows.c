@@ -18,6 +18,7 @@ struct rows_feature {
     enum rows_kind kind;
     uint32_t values, slots;
     const char *rows; /* [values][stride] floats or steps; NULL: no unit has an opinion of it */
+    bool far;
 };
 
 struct conjunction_rows {
@@ -59,12 +60,13 @@ static void choose_kinds(struct conjunction_rows *r, const struct conjunctions *
         if (f == shape->dsp_feature)
             continue;
         struct rows_feature *to = &r->features[r->n_features++];
-        *to = (struct rows_feature){ROWS_ONES, c->values[f], shape->features[f].slots, NULL};
+        *to = (struct rows_feature){.values = c->values[f], .slots = shape->features[f].slots};
         if (all_ones(c, f))
             continue;
         bool steps = r->whole != NULL && to->slots == 1 && in_steps < KERNEL_POWER_ROWS;
         in_steps += steps;
         to->kind = steps ? ROWS_STEPS : ROWS_FLOATS;
+        to->far = table_is_far(to->values, row_bytes(r, to->kind));
         r->bytes += to->values * row_bytes(r, to->kind);
     }
 }
@@ -249,7 +251,7 @@ void conjunction_rows_begin(const struct conjunction_rows *r, float *scratch, co
 {
     const uint32_t *ahead = slots;
     for (uint32_t f = 0; f < r->n_features; ahead += r->features[f++].slots)
-        if (r->features[f].kind != ROWS_ONES)
+        if (r->features[f].far)
             table_prefetch(row_of(r, &r->features[f], *ahead), row_bytes(r, r->features[f].kind));
     memcpy(scratch, r->rate, r->stride * sizeof(float));
     if (r->whole != NULL)

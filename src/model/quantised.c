@@ -23,6 +23,7 @@ enum {
 
 struct feature {
     uint32_t values, slots;
+    bool far;
     const int16_t *rows; /* [values][units] */
 };
 
@@ -96,7 +97,8 @@ static int quantise_rows(struct quantised *q, const struct quantised_source *fro
         const struct quantised_feature *x = &from->features[f];
         if (x->slots > SLOTS_MAX)
             return error_set(err, "a feature has more than %d slots", SLOTS_MAX);
-        q->features[f] = (struct feature){x->values, x->slots, to};
+        q->features[f] = (struct feature){x->values, x->slots,
+                                          table_is_far(x->values, q->units * sizeof(*to)), to};
         for (uint32_t v = 0; v < x->values; v++, to += q->units)
             if (quantise_row(to, x->rows + v * from->stride, from->hidden1, scale, 0) != 0)
                 return error_set(err, "a value adds more to layer 1 than fits");
@@ -243,6 +245,17 @@ static void add_mean(const struct quantised *q, const struct feature *f, const u
             q->kernel->add_share(base, row_of(q, f, slots[i]), share, q->lines);
 }
 
+static uint32_t count_filled(const uint32_t *slots, uint32_t n, uint32_t *last)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (slots[i] != SLOT_EMPTY) {
+            *last = slots[i];
+            count++;
+        }
+    return count;
+}
+
 /* Single values wait for each other, so that the sums are loaded and stored once for many. */
 static void add_features(const struct quantised *q, const uint32_t *slots, int16_t *base)
 {
@@ -251,12 +264,9 @@ static void add_features(const struct quantised *q, const uint32_t *slots, int16
     size_t n = 0;
     for (uint32_t f = 0; f < q->n_features; slots += q->features[f++].slots) {
         const struct feature *x = &q->features[f];
-        uint32_t count = 0, last = 0;
-        for (uint32_t i = 0; i < x->slots; i++)
-            if (slots[i] != SLOT_EMPTY) {
-                last = slots[i];
-                count++;
-            }
+        uint32_t last = *slots;
+        uint32_t count =
+            x->slots == 1 && last != SLOT_EMPTY ? 1 : count_filled(slots, x->slots, &last);
         if (count > 1)
             add_mean(q, x, slots, count, base);
         else if (count == 1)
@@ -272,10 +282,10 @@ static void add_features(const struct quantised *q, const uint32_t *slots, int16
 /* All rows are asked for before the first is added: they lie far apart. */
 static void prefetch(const struct quantised *q, const uint32_t *slots)
 {
-    for (uint32_t f = 0; f < q->n_features; f++)
-        for (uint32_t i = 0; i < q->features[f].slots; i++, slots++)
-            if (*slots < q->features[f].values)
-                table_prefetch(q->features[f].rows + *slots * q->units, 2 * q->units);
+    for (uint32_t f = 0; f < q->n_features; slots += q->features[f++].slots)
+        for (uint32_t i = 0; q->features[f].far && i < q->features[f].slots; i++)
+            if (slots[i] < q->features[f].values)
+                table_prefetch(row_of(q, &q->features[f], slots[i]), 2 * q->units);
 }
 
 void quantised_begin(const struct quantised *q, void *scratch, const uint32_t *slots,

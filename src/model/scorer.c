@@ -408,13 +408,15 @@ static void prefetch(const struct scorer *s, const uint32_t *slots)
 static void request_base(const struct scorer *s, struct scorer_scratch *scratch,
                          const uint32_t *slots, const float *numeric)
 {
-    prefetch(s, slots);
     for (uint32_t d = 0; d < s->n_dsps; d++)
         scratch->wide[d] = s->logit_base;
     if (s->quantised != NULL)
         quantised_begin(s->quantised, scratch->quantised, slots, numeric);
     else
         memset(scratch->base, 0, s->stride * sizeof(float));
+    if (s->quantised != NULL && s->wides == NULL)
+        return;
+    prefetch(s, slots);
     for (uint32_t f = 0; f < s->n_features; f++) {
         if (s->quantised == NULL || s->features[f].wide != NULL)
             add_feature(s, &s->features[f], slots, scratch->base, scratch->wide);

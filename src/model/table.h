@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 enum { TABLE_LINE_BYTES = 64, TABLE_HUGE_PAGE_BYTES = 2 << 20, TABLE_AHEAD_BYTES = 512 };
+enum { TABLE_NEAR_BYTES = 128 << 10 }; /* what is read of a smaller table stays in the caches */
 
 enum { TABLE_LINE_FLOATS = TABLE_LINE_BYTES / sizeof(float) };
 
@@ -34,7 +35,12 @@ static inline void *table_alloc(size_t bytes)
     return p;
 }
 
-/* Asks for the start of a row: the machine sees by itself that the rest follows. */
+static inline bool table_is_far(size_t rows, size_t row_bytes)
+{
+    return rows * row_bytes > TABLE_NEAR_BYTES;
+}
+
+/* Asks for the start of a row of a far table: the machine sees by itself that the rest follows. */
 static inline void table_prefetch(const void *row, size_t bytes)
 {
     if (bytes > TABLE_AHEAD_BYTES)
