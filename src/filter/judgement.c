@@ -90,6 +90,22 @@ int judgement_score(struct judgement *j, const struct scorer *scorer,
     return 0;
 }
 
+struct judgement *judgement_of_network(const struct network *n, const struct examples *e,
+                                       const float *price, struct error *err)
+{
+    struct scorer *scorer = scorer_create(n, err);
+    if (scorer == NULL)
+        return NULL;
+    struct judgement *j = judgement_create(n->shape.n_dsps);
+    if (j == NULL || judgement_score(j, scorer, &n->shape, e, price) != 0) {
+        error_set(err, "out of memory");
+        judgement_destroy(j);
+        j = NULL;
+    }
+    scorer_destroy(scorer);
+    return j;
+}
+
 static struct scored_pairs as_scored(const struct pairs *s)
 {
     return (struct scored_pairs){s->n, s->p, s->label, s->weight, NULL};

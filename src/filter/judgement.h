@@ -25,6 +25,10 @@ int judgement_score(struct judgement *j, const struct scorer *scorer,
                     const struct network_shape *shape, const struct examples *e,
                     const float *price);
 
+/* What a network's exact scorer says of them. NULL: no memory, and err says so. */
+struct judgement *judgement_of_network(const struct network *n, const struct examples *e,
+                                       const float *price, struct error *err);
+
 /* A DSP's, without prices; until more are added. */
 struct scored_pairs judgement_pairs(const struct judgement *j, uint32_t dsp);
 

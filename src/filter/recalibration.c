@@ -8,6 +8,7 @@
 
 #include "filter/golden.h"
 #include "filter/model_metadata.h"
+#include "filter/shares.h"
 #include "model/follow.h"
 #include "model/safetensors.h"
 
@@ -49,6 +50,8 @@ int recalibration_follow(struct network *n, const struct fresh *f, struct judgem
     const struct examples e = fresh_examples(f);
     if (follow(n, &e, out) != 0)
         return error_set(err, "out of memory");
+    if (shares_settle(n, &e, err) != 0)
+        return -1;
     return recalibration_score(n, f, j, err);
 }
 
@@ -92,7 +95,7 @@ static int work_init(struct work *w, const char *path, uint64_t checksum, struct
                          path);
     w->n_dsps = interner_count(w->metadata->dsps);
     w->fit = calloc(w->n_dsps, sizeof(*w->fit));
-    w->tensors = calloc(safetensors_count(w->file) + 1, sizeof(*w->tensors));
+    w->tensors = calloc(safetensors_count(w->file) + 2, sizeof(*w->tensors));
     return w->fit != NULL && w->tensors != NULL ? 0 : no_memory(w, err);
 }
 
@@ -132,16 +135,29 @@ static int score_golden(struct work *w, struct tensor *golden, struct error *err
     return status;
 }
 
+static void set_shares(struct work *w)
+{
+    const struct conjunctions *c = w->network->conjunctions;
+    if (c != NULL && c->n_units > 0)
+        add(w, (struct tensor){"conjunctions.share",
+                               TENSOR_F32,
+                               1,
+                               {w->n_dsps},
+                               c->share,
+                               w->n_dsps * sizeof(*c->share)});
+}
+
 /* A model that has been loaded: its tensors are of the right shape. */
 static int copy_tensors(struct work *w, struct error *err)
 {
     set_calibration(w);
+    set_shares(w);
     for (size_t i = 0; i < safetensors_count(w->file); i++) {
         const struct tensor *t = safetensors_at(w->file, i);
         if (t->dtype == TENSOR_OTHER)
             return error_set(err, "%s: tensor %s: of a dtype that cannot be written again", w->path,
                              t->name);
-        if (strcmp(t->name, "calibration.dsp") == 0)
+        if (strcmp(t->name, "calibration.dsp") == 0 || strcmp(t->name, "conjunctions.share") == 0)
             continue;
         struct tensor *copy = add(w, *t);
         if (strcmp(t->name, "conjunctions.rate") == 0)

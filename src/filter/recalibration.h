@@ -1,5 +1,5 @@
-/* A model file with a new calibration, new recall curves and new rates of its conjunctions, and
- * nothing else new: every other tensor is copied as it is. */
+/* A model file with a new calibration, new recall curves and new rates and shares of its
+ * conjunctions, and nothing else new: every other tensor is copied as it is. */
 #ifndef FILTER_RECALIBRATION_H
 #define FILTER_RECALIBRATION_H
 
@@ -16,9 +16,10 @@ struct followed {
 int recalibration_score(const struct network *n, const struct fresh *f, struct judgement *j,
                         struct error *err);
 
-/* Sets the rates of n's conjunctions to what fresh traffic shows (model/follow.h), and adds to j
- * what the network says of that traffic then. That it is judged by what it followed flatters: each
- * DSP's recall by some 0.0005 with 20,000 calls. A network without conjunctions stays as it is. */
+/* Sets the rates of n's conjunctions to what fresh traffic shows (model/follow.h), their shares to
+ * what suits it then, and adds to j what the network says of it. That it is judged by what it
+ * followed flatters: each DSP's recall by some 0.0005 with 20,000 calls. A network without
+ * conjunctions stays as it is. */
 int recalibration_follow(struct network *n, const struct fresh *f, struct judgement *j,
                          struct followed *out, struct error *err);
 

@@ -6,28 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/share.h"
+#include "filter/shares.h"
 
 static int no_memory(struct error *err)
 {
     return error_set(err, "training: out of memory");
 }
 
-/* NULL, and err says so. */
 static struct judgement *scored(const struct network *n, const struct slices *s, struct error *err)
 {
-    const struct slice *later = &s->validation;
-    struct scorer *scorer = scorer_create(n, err);
-    if (scorer == NULL)
-        return NULL;
-    struct judgement *j = judgement_create(n->shape.n_dsps);
-    if (j == NULL || judgement_score(j, scorer, &n->shape, &later->examples, later->price) != 0) {
-        no_memory(err);
-        judgement_destroy(j);
-        j = NULL;
-    }
-    scorer_destroy(scorer);
-    return j;
+    return judgement_of_network(n, &s->validation.examples, s->validation.price, err);
 }
 
 int verdict_withheld(const struct network *n, const struct slices *s, double recall, double *out,
@@ -58,49 +46,14 @@ static int name_dsps(struct verdict *v, const struct interner *dsps, struct erro
     return 0;
 }
 
-static struct judgement *scored_with_share(struct network *n, const struct slices *s, float share,
-                                           struct error *err)
-{
-    for (uint32_t d = 0; d < n->shape.n_dsps; d++)
-        n->conjunctions->share[d] = share;
-    return scored(n, s, err);
-}
-
-static int fit_shares(float *share, const struct judgement *network,
-                      const struct judgement *conjunctions, uint32_t n_dsps)
-{
-    struct scored_pairs *pairs = malloc((2 * (size_t)n_dsps + 1) * sizeof(*pairs));
-    int status = -1;
-    for (uint32_t d = 0; pairs != NULL && d < n_dsps; d++) {
-        pairs[d] = judgement_pairs(network, d);
-        pairs[n_dsps + d] = judgement_pairs(conjunctions, d);
-    }
-    if (pairs != NULL)
-        status = share_fit(pairs, pairs + n_dsps, n_dsps, share);
-    free(pairs);
-    return status;
-}
-
 static int settle_shares(struct verdict *v, struct network *n, const struct slices *s,
                          struct error *err)
 {
-    uint32_t n_dsps = n->shape.n_dsps;
-    if (n->conjunctions == NULL || n->conjunctions->n_units == 0)
-        return 0;
-    struct judgement *network = scored_with_share(n, s, 0, err), *conjunctions = NULL;
-    int status = -1;
-    if (network != NULL)
-        conjunctions = scored_with_share(n, s, 1, err);
-    if (conjunctions != NULL) {
-        status = fit_shares(v->share, network, conjunctions, n_dsps);
-        if (status != 0)
-            no_memory(err);
-    }
-    if (status == 0)
-        memcpy(n->conjunctions->share, v->share, n_dsps * sizeof(*v->share));
-    judgement_destroy(network);
-    judgement_destroy(conjunctions);
-    return status;
+    if (shares_settle(n, &s->validation.examples, err) != 0)
+        return -1;
+    if (n->conjunctions != NULL && n->conjunctions->n_units > 0)
+        memcpy(v->share, n->conjunctions->share, n->shape.n_dsps * sizeof(*v->share));
+    return 0;
 }
 
 /* Over all DSPs. */

@@ -1,6 +1,7 @@
 """From captured days to thresholds: recalibrate, backtest, the recall of value, where recall is worst."""
 import json
 import os
+import struct
 import subprocess
 
 from harness import BIDSIEVE, one_json, records, refused, run, write
@@ -15,6 +16,29 @@ def days(t):
     model = t.folder / "model.safetensors"
     t.run("train", "--capture", *parts[:4], "--out", model, "--hidden", "16,8", "--epochs", 4)
     return parts, model
+
+
+def tensors_of(model):
+    """The header's metadata, and name -> (description, bytes)."""
+    data = model.read_bytes()
+    length, = struct.unpack("<Q", data[:8])
+    head, body = json.loads(data[8:8 + length]), data[8 + length:]
+    return head.pop("__metadata__"), {n: (v, body[slice(*v["data_offsets"])]) for n, v in head.items()}
+
+
+def rewritten(model, path, name, content):
+    """The model as another tool might have written it: no checksums, no golden inputs, and one tensor otherwise, or missing (None)."""
+    metadata, tensors = tensors_of(model)
+    head, body = {"__metadata__": {k: v for k, v in metadata.items() if "checksum" not in k}}, b""
+    for n, (v, data) in tensors.items():
+        data = content if n == name else data
+        if data is not None and not n.startswith("golden."):
+            head[n] = {**v, "data_offsets": [len(body), len(body) + len(data)]}
+            body += data
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+    return path
 
 
 def test_recalibrate(t):
@@ -71,6 +95,12 @@ def test_recalibrate_follows_campaigns(t):
     assert r["units"] > r["units_quieter"] > 0, r
     said = t.run("recalibrate", "--model", model, "--capture", fresh, "--out", out).stdout
     assert f"Of {r['units']} units of conjunctions {r['units_quieter']} are less than a third as busy" in said, said
+    # how much they weigh is settled anew too, whatever it was
+    share = tensors_of(out)[1]["conjunctions.share"][1]
+    for other in (None, struct.pack("<f", 0.25)):
+        m = rewritten(model, t.folder / "other.safetensors", "conjunctions.share", other)
+        t.run("recalibrate", "--model", m, "--capture", fresh, "--out", m)
+        assert tensors_of(m)[1]["conjunctions.share"][1] == share != other, (other, share)
     before, after = (one_json(t.run("evaluate", "--model", m, "--capture", later, "--json").stdout)["dsps"][0] for m in (model, out))
     assert after["recall"] > 0.96 and after["withheld"] > before["withheld"] + 0.1, (before, after)
 
