@@ -126,21 +126,24 @@ static int fill(struct conjunction_rows *r, const struct conjunctions *c, uint32
 {
     char *at = r->block + r->stride * sizeof(float);
     float *room = malloc(2 * ((size_t)c->n_units + 1) * sizeof(*room));
-    struct rows_feature *to = r->features;
+    uint32_t n = 0;
     if (room == NULL)
         return -1;
     r->rate = (float *)r->block;
     for (uint32_t u = 0; u < c->n_units; u++)
         r->rate[u] = r->whole != NULL ? log2f(c->rate[u]) : c->rate[u];
     for (uint32_t f = 0; f < c->n_features; f++) {
-        if (f == dsp_feature || (to++)->kind == ROWS_ONES)
+        if (f == dsp_feature)
             continue;
-        to[-1].rows = at;
-        if (to[-1].kind == ROWS_STEPS)
+        struct rows_feature *to = &r->features[n++];
+        if (to->kind == ROWS_ONES)
+            continue;
+        to->rows = at;
+        if (to->kind == ROWS_STEPS)
             fill_steps(r, c, f, (int8_t *)at, room);
         else
             fill_floats(r, c, f, (float *)at);
-        at += to[-1].values * row_bytes(r, to[-1].kind);
+        at += to->values * row_bytes(r, to->kind);
     }
     free(room);
     return 0;
@@ -198,12 +201,7 @@ static const void *row_of(const struct conjunction_rows *r, const struct rows_fe
 static const float *mean_row(const struct conjunction_rows *r, const struct rows_feature *f,
                              const uint32_t *slots, float *mean)
 {
-    uint32_t n = 0, last = 0;
-    for (uint32_t k = 0; k < f->slots; k++)
-        if (slots[k] != SLOT_EMPTY) {
-            last = slots[k];
-            n++;
-        }
+    uint32_t last = 0, n = slots_filled(slots, f->slots, &last);
     if (n <= 1)
         return row_of(r, f, last);
     memset(mean, 0, r->stride * sizeof(float));

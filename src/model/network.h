@@ -38,6 +38,18 @@ enum { VALUE_MISSING = 0, VALUE_UNKNOWN = 1, VALUE_FIRST = 2 };
  * empty. */
 #define SLOT_EMPTY UINT32_MAX
 
+/* How many of a feature's slots have a value, and the last of these; *last stays without any. */
+static inline uint32_t slots_filled(const uint32_t *slots, uint32_t n, uint32_t *last)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (slots[i] != SLOT_EMPTY) {
+            *last = slots[i];
+            count++;
+        }
+    return count;
+}
+
 struct network_feature {
     char name[64];
     uint32_t values; /* rows of the table, with the two reserved ones */

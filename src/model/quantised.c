@@ -245,17 +245,6 @@ static void add_mean(const struct quantised *q, const struct feature *f, const u
             q->kernel->add_share(base, row_of(q, f, slots[i]), share, q->lines);
 }
 
-static uint32_t count_filled(const uint32_t *slots, uint32_t n, uint32_t *last)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < n; i++)
-        if (slots[i] != SLOT_EMPTY) {
-            *last = slots[i];
-            count++;
-        }
-    return count;
-}
-
 /* Single values wait for each other, so that the sums are loaded and stored once for many. */
 static void add_features(const struct quantised *q, const uint32_t *slots, int16_t *base)
 {
@@ -264,9 +253,7 @@ static void add_features(const struct quantised *q, const uint32_t *slots, int16
     size_t n = 0;
     for (uint32_t f = 0; f < q->n_features; slots += q->features[f++].slots) {
         const struct feature *x = &q->features[f];
-        uint32_t last = *slots;
-        uint32_t count =
-            x->slots == 1 && last != SLOT_EMPTY ? 1 : count_filled(slots, x->slots, &last);
+        uint32_t last = SLOT_EMPTY, count = slots_filled(slots, x->slots, &last);
         if (count > 1)
             add_mean(q, x, slots, count, base);
         else if (count == 1)

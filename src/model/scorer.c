@@ -204,13 +204,13 @@ static int fold_conjunctions(struct scorer *s, const struct network *n,
 {
     if (n->conjunctions == NULL || n->conjunctions->n_units == 0)
         return 0;
-    conjunction_rows_destroy(s->conjunctions);
     s->conjunctions = conjunction_rows_create(n->conjunctions, &n->shape, s->kernel, whole);
     return s->conjunctions != NULL ? 0 : -1;
 }
 
-struct scorer *scorer_create_with(const struct network *n, const struct kernel *k,
-                                  struct error *err)
+/* Layers in floats; whole: of the conjunctions alone. */
+static struct scorer *fold(const struct network *n, const struct kernel *k,
+                           const struct kernel_int8 *whole, struct error *err)
 {
     assert(n->negative_rate > 0 && n->negative_rate <= 1);
     struct scorer *s = calloc(1, sizeof(*s));
@@ -226,13 +226,19 @@ struct scorer *scorer_create_with(const struct network *n, const struct kernel *
     s->features = calloc(s->n_features + 1, sizeof(*s->features));
     if (s->features == NULL || fold_layer1(s, n) != 0 || fold_wide(s, n) != 0 ||
         fold_gate(s, n) != 0 || fold_layers(s, n) != 0 || fold_calibration(s, n) != 0 ||
-        fold_conjunctions(s, n, NULL) != 0)
+        fold_conjunctions(s, n, whole) != 0)
         goto fail;
     return s;
 fail:
     error_set(err, "scorer: no memory to fold the network");
     scorer_destroy(s);
     return NULL;
+}
+
+struct scorer *scorer_create_with(const struct network *n, const struct kernel *k,
+                                  struct error *err)
+{
+    return fold(n, k, NULL, err);
 }
 
 struct scorer *scorer_create(const struct network *n, struct error *err)
@@ -261,8 +267,6 @@ static int quantise(struct scorer *s, const struct network *n, const struct kern
         status = -1;
     free(features);
     free(output);
-    if (status == 0 && fold_conjunctions(s, n, k) != 0)
-        status = error_set(err, "scorer: no memory");
     if (status != 0)
         return -1;
     free(s->rows);
@@ -278,7 +282,7 @@ static int quantise(struct scorer *s, const struct network *n, const struct kern
 struct scorer *scorer_create_int8(const struct network *n, const struct kernel_int8 *k,
                                   struct error *err)
 {
-    struct scorer *s = scorer_create_with(n, kernel_choose(), err);
+    struct scorer *s = fold(n, kernel_choose(), k, err);
     if (s == NULL || quantise(s, n, k, err) == 0)
         return s;
     scorer_destroy(s);

@@ -40,7 +40,7 @@ static inline bool table_is_far(size_t rows, size_t row_bytes)
     return rows * row_bytes > TABLE_NEAR_BYTES;
 }
 
-/* Asks for the start of a row of a far table: the machine sees by itself that the rest follows. */
+/* Asks for the start of a row: the machine sees by itself that the rest follows. */
 static inline void table_prefetch(const void *row, size_t bytes)
 {
     if (bytes > TABLE_AHEAD_BYTES)

@@ -300,23 +300,21 @@ static bool has_bid(const struct fresh *calls)
     return i < e.n_pairs;
 }
 
-/* As `recalibrate` would: the first model's file, by the day of `s`. */
-static int recalibrate_file(const struct backtest *b, const struct step *s, struct error *err)
+/* As `recalibrate` would: the first model's file, by the day of `s`. old: what the file holds;
+ * network: its, and then the new one's. */
+static int recalibrate_file(const struct backtest *b, const struct step *s, struct network *network,
+                            const struct predictor *old, struct error *err)
 {
-    struct network *network = NULL;
+    const struct predictor_info *info = predictor_info(old);
+    const struct recalibration r = {s->from_ms, s->to_ms, info->recall_confidence,
+                                    info->recall_margin, info->checksum};
     struct followed followed;
-    struct predictor *old = predictor_load_with_network(b->first_path, &network, err);
-    struct judgement *j = old != NULL ? judgement_create(predictor_info(old)->n_dsps) : NULL;
-    int status = -1;
-    if (j != NULL && recalibration_follow(network, s->calls, j, &followed, err) == 0) {
-        const struct predictor_info *info = predictor_info(old);
-        const struct recalibration r = {s->from_ms, s->to_ms, info->recall_confidence,
-                                        info->recall_margin, info->checksum};
+    struct judgement *j = judgement_create(info->n_dsps);
+    int status = j != NULL ? recalibration_follow(network, s->calls, j, &followed, err)
+                           : error_set(err, "out of memory");
+    if (status == 0)
         status = recalibrate(b->first_path, network, j, &r, b->first_path, err);
-    }
     judgement_destroy(j);
-    network_destroy(network);
-    predictor_destroy(old);
     return status;
 }
 
@@ -337,20 +335,28 @@ static int count_followed(const struct backtest *b, struct step *s, const struct
 /* A day without a bid teaches nothing: the model stays as it was. */
 static int follow_days(struct backtest *b, struct error *err)
 {
-    for (uint32_t i = 1; b->steps[0].own.model != NULL && i < b->n; i++) {
-        struct network *network = NULL;
+    struct network *network = NULL;
+    const struct predictor *old = b->steps[0].own.model;
+    if (old == NULL)
+        return 0;
+    struct predictor *first = predictor_load_with_network(b->first_path, &network, err);
+    int status = first != NULL ? 0 : -1;
+    predictor_destroy(first);
+    for (uint32_t i = 1; status == 0 && i < b->n; i++) {
+        const struct step *night = &b->steps[i - 1];
         struct predictor *model = NULL;
-        if (has_bid(b->steps[i - 1].calls) && recalibrate_file(b, &b->steps[i - 1], err) != 0)
-            return -1;
-        if ((model = predictor_load_with_network(b->first_path, &network, err)) == NULL)
-            return -1;
-        set_up(&b->steps[i].followed, b, model);
-        int status = count_followed(b, &b->steps[i], network, err);
-        network_destroy(network);
+        if (has_bid(night->calls))
+            status = recalibrate_file(b, night, network, old, err);
+        if (status == 0 && (model = predictor_load(b->first_path, err)) == NULL)
+            status = -1;
         if (status != 0)
-            return -1;
+            break;
+        set_up(&b->steps[i].followed, b, model);
+        status = count_followed(b, &b->steps[i], network, err);
+        old = model;
     }
-    return 0;
+    network_destroy(network);
+    return status;
 }
 
 int backtest_run(struct backtest *b, const struct cli_list *capture, const struct geo *geo,
