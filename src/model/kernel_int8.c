@@ -136,6 +136,8 @@ static void c_layers(const struct kernel_int8_layers *l, const void *h1, size_t 
 const struct kernel_int8 kernel_int8_c = {
     .name = "int8-c",
     .unit_bytes = 1,
+    .block = KERNEL_INT8_PANEL,
+    .group = KERNEL_QUAD,
     .add_rows = c_add_rows,
     .add_share = c_add_share,
     .add_floats = c_add_floats,
@@ -170,26 +172,27 @@ size_t kernel_int8_available(const struct kernel_int8 *out[KERNEL_INT8_MAX])
 /* Odd numbers of panels and rows on purpose: every variant's blocks and its remainders run. */
 enum {
     CHECK_LINES = 3,
-    CHECK_PANELS = 7,
+    CHECK_OUTPUTS = 7 * KERNEL_INT8_PANEL,
+    CHECK_ROOM = 2 * KERNEL_LINE, /* for outputs in blocks of any variant */
     CHECK_ROWS = 51,
     CHECK_UNITS = CHECK_LINES * KERNEL_LINE
 };
-enum { CHECK_WEIGHTS = CHECK_UNITS * CHECK_PANELS * KERNEL_INT8_PANEL };
 
 struct check {
     int16_t base[CHECK_UNITS], row[CHECK_UNITS], gate[CHECK_UNITS];
     float x[CHECK_UNITS], y[CHECK_UNITS], power[CHECK_UNITS];
     int8_t step[CHECK_UNITS];
-    int8_t weight[CHECK_WEIGHTS];
-    int32_t bias[CHECK_PANELS * KERNEL_INT8_PANEL];
-    float output[CHECK_PANELS * KERNEL_INT8_PANEL];
+    int8_t weight[CHECK_UNITS * CHECK_ROOM];
+    int32_t bias[CHECK_ROOM];
+    float output[CHECK_ROOM];
     float logit[CHECK_ROWS];
     _Alignas(64) uint8_t h1[CHECK_ROWS * CHECK_UNITS * 2];
 };
 
-static void fill_check(struct check *x)
+static void fill_check(const struct kernel_int8 *k, struct check *x)
 {
     struct prng g = {3};
+    memset(x, 0, sizeof(*x));
     for (int i = 0; i < CHECK_UNITS; i++) {
         int reach = i % 8 == 0 ? 65536 : 1500; /* some saturate; the others show every bit */
         x->base[i] = (int16_t)((int)prng_below(&g, (uint64_t)reach) - reach / 2);
@@ -201,13 +204,13 @@ static void fill_check(struct check *x)
         x->step[i] = (int8_t)((int)prng_below(&g, 256) - 128);
     }
     x->base[0] = x->gate[0] = INT16_MIN; /* the one product that leaves 16 bits */
-    for (int i = 0; i < CHECK_WEIGHTS; i++)
-        x->weight[i] = (int8_t)((int)prng_below(&g, 255) - 127);
-    for (int i = 0; i < CHECK_PANELS * KERNEL_INT8_PANEL; i++) {
-        x->bias[i] = (int32_t)prng_below(&g, 2000000) - 1000000;
-        x->output[i] = (float)prng_unit(&g) - 0.5f;
+    for (uint32_t j = 0; j < CHECK_OUTPUTS; j++) {
+        for (size_t i = 0; i < CHECK_UNITS; i++)
+            x->weight[kernel_int8_at(k, CHECK_LINES, j, i)] =
+                (int8_t)((int)prng_below(&g, 255) - 127);
+        x->bias[j] = (int32_t)prng_below(&g, 2000000) - 1000000;
+        x->output[j] = (float)prng_unit(&g) - 0.5f;
     }
-    memset(x->logit, 0, sizeof(x->logit));
 }
 
 /* All of it, one on the other's result; each row of h1 from another base, with every gate. */
@@ -230,7 +233,8 @@ static void run_check(const struct kernel_int8 *k, struct check *x)
         else
             k->add_floats(x->base, x->x, CHECK_LINES);
     }
-    struct kernel_int8_layers l = {CHECK_LINES, CHECK_PANELS, x->weight, x->bias, x->output};
+    struct kernel_int8_layers l = {CHECK_LINES, kernel_int8_panels(k, CHECK_OUTPUTS), x->weight,
+                                   x->bias, x->output};
     k->layers(&l, x->h1, CHECK_ROWS, x->logit);
     k->layers(&l, x->h1, 1, x->logit);
 }
@@ -241,8 +245,8 @@ bool kernel_int8_agrees(const struct kernel_int8 *k)
     struct check *plain = aligned_alloc(64, (sizeof(struct check) + 63) / 64 * 64);
     bool agrees = false;
     if (mine != NULL && plain != NULL) {
-        fill_check(mine);
-        fill_check(plain);
+        fill_check(k, mine);
+        fill_check(&kernel_int8_c, plain);
         run_check(k, mine);
         run_check(&kernel_int8_c, plain);
         agrees = memcmp(mine->base, plain->base, sizeof(plain->base)) == 0 &&

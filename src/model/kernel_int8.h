@@ -40,11 +40,12 @@ extern const float kernel_int8_power[KERNEL_POWER_TERMS];
 /* A float and this have no room for a fraction: adding it rounds, half to even. */
 #define KERNEL_POWER_ROUND 12582912.0f
 
-/* Layer 2 and the output: logit = output . max(weight . h1 + bias, 0). A weight is
- * weight[panel][k / 4][j % 16][k % 4]: 64 bytes are 16 outputs by 4 inputs. */
+/* Layer 2 and the output: logit = output . max(weight . h1 + bias, 0). Weights lie as the kernel
+ * reads them, see kernel_int8_at. */
 struct kernel_int8_layers {
-    uint32_t lines, panels; /* hidden1 in lines, hidden2 in panels; what is beyond them is zero */
-    const int8_t *weight;   /* [panels][lines * 16][KERNEL_INT8_PANEL][KERNEL_QUAD] */
+    uint32_t lines, panels; /* hidden1 in lines, hidden2 in panels, whole blocks of the kernel;
+                               what is beyond them is zero */
+    const int8_t *weight;   /* [outputs / block][units / group][block][group] */
     const int32_t *bias;    /* [panels * KERNEL_INT8_PANEL] */
     const float *output;    /* likewise; holds the scales of weights and activations too */
 };
@@ -59,6 +60,8 @@ struct kernel_int8_own {
 struct kernel_int8 {
     const char *name;
     size_t unit_bytes; /* of an activation in h1, 1 or 2: as `layers` wants them */
+    uint32_t block;    /* outputs whose weights lie together, whole panels */
+    uint32_t group;    /* units whose weights for an output are neighbours */
     /* base += row for each of n_rows rows in turn, saturating each time */
     void (*add_rows)(int16_t *base, const int16_t *const *rows, size_t n_rows, size_t lines);
     /* base += row * share / 2^15, rounded (half up), saturating; share > 0 */
@@ -76,6 +79,21 @@ struct kernel_int8 {
     void (*layers)(const struct kernel_int8_layers *l, const void *h1, size_t n,
                    float *restrict logit);
 };
+
+/* Where the weight from a unit to an output is. */
+static inline size_t kernel_int8_at(const struct kernel_int8 *k, size_t lines, uint32_t output,
+                                    size_t unit)
+{
+    size_t groups = lines * KERNEL_LINE / k->group;
+    size_t before = output / k->block * groups + unit / k->group;
+    return (before * k->block + output % k->block) * k->group + unit % k->group;
+}
+
+/* hidden2 in panels, up to a whole block. */
+static inline uint32_t kernel_int8_panels(const struct kernel_int8 *k, uint32_t hidden2)
+{
+    return (hidden2 + k->block - 1) / k->block * (k->block / KERNEL_INT8_PANEL);
+}
 
 extern const struct kernel_int8 kernel_int8_c;
 #if defined(__x86_64__)

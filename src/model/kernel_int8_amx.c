@@ -180,6 +180,8 @@ static void amx_layers(const struct kernel_int8_layers *l, const void *h1, size_
 const struct kernel_int8 kernel_int8_amx = {
     .name = "int8-amx",
     .unit_bytes = 1,
+    .block = KERNEL_INT8_PANEL,
+    .group = KERNEL_QUAD,
     .add_rows = zmm_add_rows,
     .add_share = zmm_add_share,
     .add_floats = zmm_add_floats,

@@ -1,8 +1,8 @@
 /* AVX2: weights are widened to int16 as they are loaded and multiplied in pairs by vpmaddwd, whose
  * int32 sums are exact; vpmaddubsw would be faster and saturates. Activations are kept as int16.
  *
- * A panel is four registers of 4 outputs by 4 inputs; each lane pair of the sums holds two halves
- * of an output, which meet at the end. 3 rows keep 12 sums of the 16 registers. */
+ * Of a trained network's activations four fifths are zero, and two in three pairs of neighbours:
+ * those are passed over. So a row goes on its own, a pair of units by 64 outputs at a time. */
 #include "model/kernel_int8.h"
 
 #if defined(__x86_64__)
@@ -10,7 +10,8 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { LANES = 16, FLOATS = 8, ROWS = 3, QUARTERS = 4, PARTS = KERNEL_LINE / LANES };
+enum { LANES = 16, FLOATS = 8, PARTS = KERNEL_LINE / LANES };
+enum { BLOCK = 64, EIGHTS = BLOCK / FLOATS, PAIRS = 64 };
 
 static inline __m256i load(const void *from)
 {
@@ -136,59 +137,49 @@ static void avx2_activate(void *restrict h1, const int16_t *base, const struct k
     }
 }
 
-/* Sums of 16 outputs of one row: the pairs meet, the bias comes in, and the part of the logit is
- * added to total[2], 8 outputs each. */
-static inline __attribute__((always_inline)) void
-finish(const __m256i sum[QUARTERS], const int32_t *bias, const float *output, float *total)
+/* Bit i: units 2i and 2i + 1 are not both zero; of at most PAIRS pairs: to leave the loop over them
+ * is a branch that is guessed wrongly, so one loop takes two lines. */
+static inline uint64_t some_active(const int16_t *h1, size_t units)
 {
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; half++) {
-        __m256i mixed = _mm256_hadd_epi32(sum[2 * half], sum[2 * half + 1]);
-        __m256i eight = _mm256_permute4x64_epi64(mixed, 0xd8);
-        eight = _mm256_add_epi32(eight, load(bias + half * FLOATS));
-        __m256 h2 = _mm256_cvtepi32_ps(_mm256_max_epi32(eight, _mm256_setzero_si256()));
-        __m256 part = _mm256_mul_ps(_mm256_loadu_ps(output + half * FLOATS), h2);
-        float *to = total + half * FLOATS;
-        _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), part));
+    uint64_t none = 0;
+    size_t n = units < 2 * PAIRS ? units : 2 * PAIRS;
+    for (size_t i = 0; i < n; i += LANES) {
+        __m256i zero = _mm256_cmpeq_epi32(load(h1 + i), _mm256_setzero_si256());
+        none |= (uint64_t)(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(zero)) << i / 2;
     }
+    return ~none & (n < 2 * PAIRS ? ((uint64_t)1 << n / 2) - 1 : UINT64_MAX);
 }
 
-/* Inlined with constant `rows`, so that sum[][] lives in registers. The addition is written out:
- * gcc 12 would take all products first, and spill the sums. */
-static inline __attribute__((always_inline)) void panel_rows(const struct kernel_int8_layers *l,
-                                                             uint32_t panel, const int16_t *h1,
-                                                             size_t rows, float *total)
+/* What the outputs of a block add to the logit of one row, in 16 parts. */
+static inline void add_block(const struct kernel_int8_layers *l, uint32_t block, const int16_t *h1,
+                             float *total)
 {
     size_t units = (size_t)l->lines * KERNEL_LINE;
-    const int8_t *weight = l->weight + panel * units * KERNEL_INT8_PANEL;
-    __m256i sum[ROWS][QUARTERS];
-#pragma GCC unroll 16
-    for (size_t r = 0; r < rows; r++)
-#pragma GCC unroll 16
-        for (int q = 0; q < QUARTERS; q++)
-            sum[r][q] = _mm256_setzero_si256();
-    for (size_t k = 0; k < units; k += KERNEL_QUAD, weight += KERNEL_INT8_PANEL * KERNEL_QUAD) {
-        __m256i h[ROWS];
-#pragma GCC unroll 16
-        for (size_t r = 0; r < rows; r++) {
-            long long four;
-            memcpy(&four, h1 + r * units + k, sizeof(four));
-            h[r] = _mm256_set1_epi64x(four);
-        }
-#pragma GCC unroll 16
-        for (int q = 0; q < QUARTERS; q++) {
-            __m256i w = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(weight + 16 * q)));
-#pragma GCC unroll 16
-            for (size_t r = 0; r < rows; r++) {
-                __m256i product = _mm256_madd_epi16(h[r], w);
-                __asm__ volatile("vpaddd %1, %0, %0" : "+x"(sum[r][q]) : "x"(product));
+    const int8_t *weight = l->weight + block * units * BLOCK;
+    __m256i sum[EIGHTS];
+#pragma GCC unroll 8
+    for (int e = 0; e < EIGHTS; e++)
+        sum[e] = load(l->bias + block * BLOCK + e * FLOATS);
+    for (size_t from = 0; from < units; from += 2 * PAIRS)
+        for (uint64_t some = some_active(h1 + from, units - from); some != 0; some &= some - 1) {
+            size_t pair = from / 2 + (size_t)__builtin_ctzll(some);
+            int32_t two;
+            memcpy(&two, h1 + 2 * pair, sizeof(two));
+            __m256i h = _mm256_set1_epi32(two);
+#pragma GCC unroll 8
+            for (int e = 0; e < EIGHTS; e++) {
+                const int8_t *at = weight + pair * BLOCK * 2 + e * LANES;
+                __m256i w = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)at));
+                sum[e] = _mm256_add_epi32(sum[e], _mm256_madd_epi16(h, w));
             }
         }
+#pragma GCC unroll 8
+    for (int e = 0; e < EIGHTS; e++) {
+        __m256 h2 = _mm256_cvtepi32_ps(_mm256_max_epi32(sum[e], _mm256_setzero_si256()));
+        __m256 output = _mm256_loadu_ps(l->output + block * BLOCK + e * FLOATS);
+        float *to = total + e % 2 * FLOATS;
+        _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), _mm256_mul_ps(output, h2)));
     }
-#pragma GCC unroll 16
-    for (size_t r = 0; r < rows; r++)
-        finish(sum[r], l->bias + panel * KERNEL_INT8_PANEL, l->output + panel * KERNEL_INT8_PANEL,
-               total + r * KERNEL_INT8_PANEL);
 }
 
 static inline float folded(const float total[KERNEL_INT8_PANEL])
@@ -199,33 +190,23 @@ static inline float folded(const float total[KERNEL_INT8_PANEL])
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
-enum { BATCH = 48 }; /* rows that go through a panel while its weights are in the L1 cache */
-
 static void avx2_layers(const struct kernel_int8_layers *l, const void *h1, size_t n,
                         float *restrict logit)
 {
-    size_t units = (size_t)l->lines * KERNEL_LINE;
-    for (size_t from = 0; from < n; from += BATCH) {
-        size_t count = n - from < BATCH ? n - from : BATCH;
-        const int16_t *rows = (const int16_t *)h1 + from * units;
-        float total[BATCH * KERNEL_INT8_PANEL] = {0};
-        for (uint32_t panel = 0; panel < l->panels; panel++) {
-            size_t i = 0;
-            for (; i + ROWS <= count; i += ROWS)
-                panel_rows(l, panel, rows + i * units, ROWS, total + i * KERNEL_INT8_PANEL);
-            if (count - i == 2)
-                panel_rows(l, panel, rows + i * units, 2, total + i * KERNEL_INT8_PANEL);
-            else if (count - i == 1)
-                panel_rows(l, panel, rows + i * units, 1, total + i * KERNEL_INT8_PANEL);
-        }
-        for (size_t i = 0; i < count; i++)
-            logit[from + i] += folded(total + i * KERNEL_INT8_PANEL);
+    const int16_t *row = h1;
+    for (size_t i = 0; i < n; i++, row += (size_t)l->lines * KERNEL_LINE) {
+        float total[KERNEL_INT8_PANEL] = {0};
+        for (uint32_t block = 0; block < l->panels / (BLOCK / KERNEL_INT8_PANEL); block++)
+            add_block(l, block, row, total);
+        logit[i] += folded(total);
     }
 }
 
 const struct kernel_int8 kernel_int8_avx2 = {
     .name = "int8-avx2",
     .unit_bytes = 2,
+    .block = BLOCK,
+    .group = 2,
     .add_rows = avx2_add_rows,
     .add_share = avx2_add_share,
     .add_floats = avx2_add_floats,

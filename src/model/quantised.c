@@ -145,11 +145,8 @@ static int quantise_output(struct quantised *q, const struct quantised_source *f
         scale = fmax(scale, fabs(w[k]) / INT8_MAX);
     if (scale == 0)
         scale = 1; /* no weights, no bias */
-    int8_t *panel = weight + (size_t)(j / KERNEL_INT8_PANEL) * q->units * KERNEL_INT8_PANEL +
-                    j % KERNEL_INT8_PANEL * KERNEL_QUAD;
     for (uint32_t k = 0; k < from->hidden1; k++)
-        panel[(size_t)(k / KERNEL_QUAD) * KERNEL_INT8_PANEL * KERNEL_QUAD + k % KERNEL_QUAD] =
-            (int8_t)lrint(w[k] / scale);
+        weight[kernel_int8_at(q->kernel, q->lines, j, k)] = (int8_t)lrint(w[k] / scale);
     bias[j] = (int32_t)lrint(from->hidden2_bias[j] / (scale * step));
     output[j] = (float)(from->output[j] * scale * step);
     return isfinite(output[j]) ? 0 : -1;
@@ -158,7 +155,7 @@ static int quantise_output(struct quantised *q, const struct quantised_source *f
 static int create_layers(struct quantised *q, const struct quantised_source *from,
                          struct error *err)
 {
-    uint32_t panels = (from->hidden2 + KERNEL_INT8_PANEL - 1) / KERNEL_INT8_PANEL;
+    uint32_t panels = kernel_int8_panels(q->kernel, from->hidden2);
     size_t outputs = (size_t)panels * KERNEL_INT8_PANEL, weights = outputs * q->units;
     q->layers_bytes = weights + outputs * (sizeof(int32_t) + sizeof(float));
     q->layers_block = table_alloc(q->layers_bytes);

@@ -173,15 +173,41 @@ static void test_vectors_equal_the_contract(void **state)
             }
 }
 
+/* Every weight has a place of its own, and the places are those that the header draws. */
+static void test_every_weight_has_its_place(void **state)
+{
+    enum { LINES = 3, OUTPUTS = 2 * KERNEL_LINE, WEIGHTS = LINES * KERNEL_LINE * OUTPUTS };
+    const struct kernel_int8 *kernels[KERNEL_INT8_MAX];
+    size_t n_kernels = kernel_int8_available(kernels);
+    for (size_t k = 0; k < n_kernels; k++) {
+        const struct kernel_int8 *x = kernels[k];
+        static bool taken[WEIGHTS];
+        memset(taken, 0, sizeof(taken));
+        for (uint32_t j = 0; j < OUTPUTS; j++)
+            for (size_t i = 0; i < LINES * KERNEL_LINE; i++) {
+                size_t at = kernel_int8_at(x, LINES, j, i);
+                assert_true(at < WEIGHTS && !taken[at]);
+                taken[at] = true;
+            }
+        assert_int_equal(kernel_int8_at(x, LINES, 1, 0), x->group);
+        assert_int_equal(kernel_int8_at(x, LINES, 0, 1), 1);
+        assert_int_equal(kernel_int8_at(x, LINES, 0, x->group), x->group * x->block);
+        assert_int_equal(kernel_int8_at(x, LINES, x->block, 0), LINES * KERNEL_LINE * x->block);
+        assert_int_equal(kernel_int8_panels(x, 1) * KERNEL_INT8_PANEL, x->block);
+        assert_int_equal(kernel_int8_panels(x, x->block + 1) * KERNEL_INT8_PANEL, 2 * x->block);
+    }
+}
+
 /* The sums in 64 bits, the floats in the contract's order. */
-static float expected_logit(const struct kernel_int8_layers *l, const uint8_t *h1)
+static float expected_logit(const struct kernel_int8 *k, const struct kernel_int8_layers *l,
+                            const uint8_t *h1)
 {
     float total[KERNEL_INT8_PANEL] = {0};
     size_t units = l->lines * (size_t)KERNEL_LINE;
     for (uint32_t j = 0; j < l->panels * KERNEL_INT8_PANEL; j++) {
         int64_t sum = l->bias[j];
         for (size_t i = 0; i < units; i++)
-            sum += h1[i] * l->weight[(j / 16 * units + i / 4 * 4) * 16 + j % 16 * 4 + i % 4];
+            sum += h1[i] * l->weight[kernel_int8_at(k, l->lines, j, i)];
         volatile float part = l->output[j] * (float)(sum > 0 ? sum : 0);
         total[j % 16] += part;
     }
@@ -191,9 +217,11 @@ static float expected_logit(const struct kernel_int8_layers *l, const uint8_t *h
     return total[0];
 }
 
-static void check_layers(const struct kernel_int8 *k, uint32_t lines, uint32_t panels, size_t rows,
-                         size_t offset)
+/* sparse: of 16 units how many are zero. */
+static void check_layers(const struct kernel_int8 *k, uint32_t lines, uint32_t hidden2, size_t rows,
+                         size_t offset, uint32_t sparse)
 {
+    uint32_t panels = kernel_int8_panels(k, hidden2);
     size_t units = lines * (size_t)KERNEL_LINE, outputs = panels * (size_t)KERNEL_INT8_PANEL;
     int8_t *weight = malloc(units * outputs + 64);
     uint8_t *h1 = malloc(units + 1), *all = malloc(rows * units * 2 + 64);
@@ -210,11 +238,12 @@ static void check_layers(const struct kernel_int8 *k, uint32_t lines, uint32_t p
     for (size_t r = 0; r < rows; r++) {
         mine[r] = expected[r] = (float)r;
         for (size_t i = 0; i < units; i++) {
-            int16_t wide = h1[i] = (uint8_t)(i % 9 == 0 ? 255 : prng_below(&g, 256));
+            uint64_t value = i % 9 == 0 ? 255 : prng_below(&g, 256);
+            int16_t wide = h1[i] = (uint8_t)(prng_below(&g, 16) < sparse ? 0 : value);
             uint8_t *to = all + offset + (r * units + i) * k->unit_bytes;
             memcpy(to, k->unit_bytes == 1 ? (void *)&h1[i] : (void *)&wide, k->unit_bytes);
         }
-        expected[r] += expected_logit(&l, h1);
+        expected[r] += expected_logit(k, &l, h1);
     }
     mine[rows] = expected[rows] = 0.5f;
     k->layers(&l, all + offset, rows, mine);
@@ -235,9 +264,10 @@ static void test_layers_equal_the_contract(void **state)
     size_t n_kernels = kernel_int8_available(kernels);
     for (size_t k = 0; k < n_kernels; k++) {
         for (size_t rows = 0; rows <= ROWS_MAX; rows++)
-            check_layers(kernels[k], 1 + rows % 2, 1 + rows % 9, rows, rows % 16);
-        for (uint32_t panels = 1; panels < 12; panels++)
-            check_layers(kernels[k], 3, panels, 19, 1);
+            check_layers(kernels[k], 1 + rows % 3, 16 + 16 * (rows % 9), rows, rows % 16,
+                         rows % 17);
+        for (uint32_t hidden2 = 16; hidden2 <= 192; hidden2 += 16)
+            check_layers(kernels[k], 3, hidden2, 19, 1, 0);
     }
 }
 
@@ -302,6 +332,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors_equal_the_contract),
+        cmocka_unit_test(test_every_weight_has_its_place),
         cmocka_unit_test(test_layers_equal_the_contract),
         cmocka_unit_test(test_kernel_that_differs_in_one_bit_is_not_used),
         cmocka_unit_test(test_override_by_name),
