@@ -34,6 +34,13 @@ static const float SHAPE_MIN = 0.05f, SHAPE_MAX = 1000;
 /* Of fewer values nothing can be learnt of two kinds; units must have become different before it is
  * asked. */
 enum { TARGETED_VALUES_MIN = 5, SWEEPS_BEFORE_TARGETING = 4 };
+/* EM creeps where units compete for bids. With many bids it takes so many times the sweeps, and
+ * factors go further than it says, this power of the way (over-relaxation: Salakhutdinov, Roweis,
+ * ICML 2003), until they settle in the last sweeps. When units ran is asked in the last sweeps
+ * alone, or they become what happened on one day. Of fewer bids units learn by heart what they were
+ * by chance before they are through: those stop early, and days help to tell them apart. */
+enum { LONGER = 2, SWEEPS_TO_SETTLE = 8, SWEEPS_WITH_DAYS = 6 };
+static const float PACE = 1.8f;
 /* How unlike each other the units begin: factors are between exp(-x) and exp(x). */
 static const double START_SPREAD = 0.85;
 /* Below it 1 - exp(-rate) has no digits left in a float, and is the rate. */
@@ -120,7 +127,8 @@ int conjunctions_index(struct conjunctions *c)
 
 void conjunction_options_default(struct conjunction_options *o)
 {
-    *o = (struct conjunction_options){.members = 4, .sweeps = 12, .seed = 1, .threads = 1};
+    *o = (struct conjunction_options){
+        .members = 4, .sweeps = 12, .bids_many = 10000, .seed = 1, .threads = 1};
 }
 
 /* ---- one member of one DSP ---- */
@@ -147,6 +155,8 @@ struct fit {
     float care[UNITS];           /* shape of the prior of the column at hand */
     struct targeting *targeting; /* [n_columns][UNITS] */
     bool targets;                /* it is time for it */
+    bool many_bids;
+    float pace;
 };
 
 /* The change of a call's rates that the new factors of a column bring. */
@@ -293,6 +303,8 @@ static void set_factors(struct fit *f, const struct column *c, const units *scal
         units now = (f->answered[v] + care) / (f->expected[v] + care);
         for (int u = 0; u < UNITS; u++)
             now[u] = targeted[u] ? f->answered[v][u] : f->care[u] < SHAPE_MAX ? now[u] : 1;
+        for (int u = 0; u < UNITS && f->pace > 1; u++)
+            now[u] = f->factor[v][u] * powf(now[u] / f->factor[v][u], f->pace);
         f->expected[v] = f->factor[v];
         f->factor[v] = now;
     }
@@ -382,9 +394,13 @@ static void start(struct fit *f, struct prng *g)
 {
     units expected = {0};
     double bids = 0;
-    for (uint32_t v = 0; v < f->n_rows; v++)
-        for (int u = 0; u < UNITS; u++)
-            f->factor[v][u] = (float)exp(START_SPREAD * (2 * prng_unit(g) - 1));
+    for (uint32_t c = 0; c < f->n_columns; c++) {
+        const struct column *column = &f->columns[c];
+        bool alike = f->many_bids && column->feature == FEATURE_DAY;
+        for (uint32_t v = column->row; v < column->row + column->values; v++)
+            for (int u = 0; u < UNITS; u++)
+                f->factor[v][u] = alike ? 1 : (float)exp(START_SPREAD * (2 * prng_unit(g) - 1));
+    }
     for (uint32_t i = 0; i < f->n; i++) {
         units product;
         for (int u = 0; u < UNITS; u++)
@@ -506,13 +522,18 @@ static uint32_t *load_rows(const struct job *j, const uint64_t *pairs, uint32_t 
 static void fit_member(struct fit *f, const struct conjunction_options *o, struct prng *g)
 {
     units scale;
+    uint32_t sweeps = f->many_bids ? o->sweeps * LONGER : o->sweeps;
     start(f, g);
-    for (uint32_t sweep = 0; sweep < o->sweeps; sweep++) {
+    for (uint32_t sweep = 0; sweep < sweeps; sweep++) {
         const struct column *done = NULL;
+        uint32_t left = sweeps - sweep;
         f->targets = sweep >= SWEEPS_BEFORE_TARGETING;
+        f->pace = f->many_bids && sweep > 0 && left > SWEEPS_TO_SETTLE ? PACE : 1;
         fit_rates(f);
         for (uint32_t i = 0; i < f->n_columns; i++) {
             const struct column *c = &f->columns[i];
+            if (c->feature == FEATURE_DAY && f->many_bids && left > SWEEPS_WITH_DAYS)
+                continue;
             walk(f, done, &scale, c);
             estimate_care(f, c, &scale);
             set_factors(f, c, &scale);
@@ -561,6 +582,7 @@ static int fit_dsp_member(struct job *j, uint32_t dsp, uint32_t member)
         status = 0;
         goto done;
     }
+    f.many_bids = f.n_bids >= j->o->bids_many;
     rows = load_rows(j, pairs, f.n);
     f.rows = rows;
     f.weight = weights;

@@ -36,7 +36,9 @@ static double rate_of(const struct network_shape *shape, struct conjunctions *c,
                         e->dsp[i]);
 }
 
-static void test_fit_finds_planted_campaigns(void **state)
+/* Both the usual fit and the longer one of a DSP of many bids; returns the rates' log-likelihood.
+ */
+static double check_planted(uint32_t bids_many)
 {
     struct synthetic w;
     struct synthetic_examples train, later;
@@ -45,8 +47,14 @@ static void test_fit_finds_planted_campaigns(void **state)
     synthetic_draw(&w, 40000, 6, &train);
     synthetic_draw(&w, 10000, 7, &later);
     conjunction_options_default(&o);
+    o.bids_many = bids_many;
     struct conjunctions *c = conjunctions_fit(&w.shape, &train.e, &o, NULL, NULL);
     assert_non_null(c);
+    double likelihood = 0;
+    for (uint64_t i = 0; i < train.e.n_pairs; i++) {
+        double rate = rate_of(&w.shape, c, &train.e, i);
+        likelihood += train.e.label[i] ? log(-expm1(-rate)) : -rate;
+    }
     double *mine = malloc(later.e.n_pairs * sizeof(*mine));
     double *truth = malloc(later.e.n_pairs * sizeof(*truth)), expected = 0, found = 0;
     for (uint64_t i = 0; i < later.e.n_pairs; i++) {
@@ -67,6 +75,14 @@ static void test_fit_finds_planted_campaigns(void **state)
     synthetic_examples_dispose(&train);
     synthetic_examples_dispose(&later);
     synthetic_dispose(&w);
+    return likelihood;
+}
+
+static void test_fit_finds_planted_campaigns(void **state)
+{
+    double usual = check_planted(UINT32_MAX), longer = check_planted(1);
+    if (!(longer > usual + 10))
+        fail_msg("log-likelihood of the examples: %.1f, by the longer fit %.1f", usual, longer);
 }
 
 /* A value that a DSP never bids on, a feature that says nothing, and a DSP that hardly bids. */
