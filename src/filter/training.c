@@ -29,6 +29,10 @@ struct training {
     struct training_report *report;
 };
 
+/* How many times a bid weighs in the loss: thresholds lie far below p = 1/2, where plain NLL hardly
+ * looks. */
+static const float BID_ODDS = 4;
+
 /* Passes over the pairs where none are asked for: many see them less often. */
 enum { EPOCHS_MIN = 6, EPOCHS_MAX = 10, EPOCHS_PAIRS = 20000000 };
 
@@ -133,6 +137,7 @@ static int train_on(struct network **out, const struct slices *s, const struct t
             goto done;
     }
     if (arch == ARCH_FULL) {
+        train.bid_odds = BID_ODDS;
         examples.weight = weight = malloc((examples.n_pairs + 1) * sizeof(*weight));
         if (weight == NULL) {
             no_memory(err);

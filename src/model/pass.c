@@ -301,17 +301,19 @@ static void forward(struct pass *p, const struct network *n, const struct batch 
 }
 
 /* Turns logits into their gradients. log(1 + exp(-x)) without overflow. */
-static struct pass_loss lose(struct pass *p, const struct batch *b, float scale)
+static struct pass_loss lose(struct pass *p, const struct batch *b, const struct pass_terms *terms)
 {
     struct pass_loss loss = {0, 0};
+    float shift = logf(terms->bid_odds);
     for (uint32_t i = 0; i < b->n_pairs; i++) {
-        float weight = b->e->weight[b->pairs[i]], logit = p->logit[i];
         bool bid = b->e->label[b->pairs[i]] != 0;
+        float weight = b->e->weight[b->pairs[i]] * (bid ? terms->bid_odds : 1);
+        float logit = p->logit[i] + shift;
         float toward = bid ? logit : -logit, small = expf(-fabsf(logit));
         loss.nll += (double)weight * (log1pf(small) + (toward < 0 ? -toward : 0));
         loss.weight += weight;
         float probability = (logit >= 0 ? 1.0f : small) / (1.0f + small);
-        p->logit[i] = scale * weight * (probability - (bid ? 1.0f : 0.0f));
+        p->logit[i] = terms->scale * weight * (probability - (bid ? 1.0f : 0.0f));
     }
     return loss;
 }
@@ -401,19 +403,20 @@ static void backward_hidden1(struct pass *p, const struct network *n, const stru
 }
 
 struct pass_loss pass_run(struct pass *p, const struct network *n, const struct examples *e,
-                          const uint32_t *pairs, uint32_t n_pairs, float scale, float dropout,
+                          const uint32_t *pairs, uint32_t n_pairs, const struct pass_terms *terms,
                           struct prng *g, struct gradient *gradient)
 {
-    assert(n_pairs > 0 && n_pairs <= p->batch && dropout >= 0 && dropout < 1);
+    assert(n_pairs > 0 && n_pairs <= p->batch && terms->dropout >= 0 && terms->dropout < 1);
+    assert(terms->bid_odds > 0);
     struct batch b = {.e = e,
                       .pairs = pairs,
                       .n_pairs = n_pairs,
                       .slots = network_shape_slots(&n->shape),
                       .dsp_table = &gradient->tables[n->shape.dsp_feature]};
-    struct dropout drops = dropout_of(dropout);
+    struct dropout drops = dropout_of(terms->dropout);
     load(p, n, &b);
     forward(p, n, &b, drops, g);
-    struct pass_loss loss = lose(p, &b, scale);
+    struct pass_loss loss = lose(p, &b, terms);
     backward_output(p, n, &b, gradient);
     backward_hidden2(p, n, &b, drops.gain, gradient);
     backward_hidden1(p, n, &b, drops.gain, gradient);

@@ -24,11 +24,18 @@ struct pass_loss {
     double nll, weight; /* sums: weight * nll, weight */
 };
 
-/* Fills the gradient of sum(weight * nll) * scale over the pairs examples[pairs[0..n)]. `dropout`
- * in [0, 1) after each hidden layer, inverted, drawn from g. The tables of `gradient` must be
- * clear. */
+struct pass_terms {
+    float scale;
+    float dropout;  /* [0, 1) after each hidden layer, inverted */
+    float bid_odds; /* above 0; 1: plain NLL */
+};
+
+/* Fills the gradient of sum(weight * nll) * scale over the pairs examples[pairs[0..n)], where a
+ * bid weighs bid_odds times as much and counts as bid_odds times as likely: the least of it is
+ * where that of the NLL is, but it is told best not at p = 1/2, but at 1 / (1 + bid_odds). Dropout
+ * is drawn from g. The tables of `gradient` must be clear. */
 struct pass_loss pass_run(struct pass *p, const struct network *n, const struct examples *e,
-                          const uint32_t *pairs, uint32_t n_pairs, float scale, float dropout,
+                          const uint32_t *pairs, uint32_t n_pairs, const struct pass_terms *terms,
                           struct prng *g, struct gradient *gradient);
 
 #endif

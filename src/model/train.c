@@ -43,6 +43,7 @@ void train_options_default(struct train_options *o)
     *o = (struct train_options){.learning_rate = 2e-3f,
                                 .weight_decay = 1e-2f,
                                 .dropout = 0.05f,
+                                .bid_odds = 1,
                                 .batch = 512,
                                 .epochs_max = 6,
                                 .patience = 3,
@@ -112,6 +113,8 @@ static int check_options(const struct train_options *o, struct error *err)
         return error_set(err, "training: weight decay %g is not in [0, 100]", o->weight_decay);
     if (!(o->dropout >= 0 && o->dropout <= 0.9f))
         return error_set(err, "training: dropout %g is not in [0, 0.9]", o->dropout);
+    if (!(o->bid_odds > 0 && o->bid_odds <= 1000))
+        return error_set(err, "training: bid odds %g are not in (0, 1000]", o->bid_odds);
     if (!(o->negative_rate >= 0 && o->negative_rate <= 1))
         return error_set(err, "training: negative rate %g is not in [0, 1]", o->negative_rate);
     if (o->batch < 1 || o->batch > 1 << 20)
@@ -160,7 +163,7 @@ static int init_network(struct trainer *t, const struct network_shape *shape, st
     if (t->o->linear)
         memset(t->network->output_weight, 0, 2 * (size_t)shape->hidden2 * sizeof(float));
     double drawn_pairs = (double)c.n_bids + rate * (double)c.n_others;
-    t->mean_weight = (c.bids + rate * c.others) / drawn_pairs;
+    t->mean_weight = (t->o->bid_odds * c.bids + rate * c.others) / drawn_pairs;
     /* The first logit is the base rate of what will be drawn: no step is spent on finding it. */
     float log_odds = (float)log(c.bids / (rate * c.others));
     t->network->output_bias[1] = log_odds / 2;
@@ -305,13 +308,14 @@ static void train_epoch(struct trainer *t, uint32_t epoch)
     for (uint32_t from = 0; from < t->n_order; from += t->batch) {
         uint32_t n = t->n_order - from < t->batch ? t->n_order - from : t->batch;
         double share = (double)from / t->n_order;
-        float scale = (float)(1 / (t->mean_weight * t->batch));
+        struct pass_terms terms = {(float)(1 / (t->mean_weight * t->batch)), t->o->dropout,
+                                   t->o->bid_odds};
         float rate = learning_rate(t, epoch + share);
         float of_layers = t->o->linear ? 0 : rate;
         struct adam_rates rates = {of_layers, EMBEDDING_PACE * of_layers, WIDE_PACE * rate,
                                    t->o->weight_decay};
-        struct pass_loss loss = pass_run(t->pass, t->network, t->train, t->order + from, n, scale,
-                                         t->o->dropout, &t->random, t->gradient);
+        struct pass_loss loss = pass_run(t->pass, t->network, t->train, t->order + from, n, &terms,
+                                         &t->random, t->gradient);
         adam_step(t->adam, t->network, t->gradient, &rates);
         gradient_clear(t->gradient);
         t->step++;

@@ -24,13 +24,14 @@ struct examples {
 struct train_progress {
     uint32_t epoch, epochs_max;
     double epoch_share;    /* 0..1 */
-    double train_nll;      /* so far in this epoch, on the downsampled pairs */
+    double train_nll;      /* so far in this epoch, on the downsampled pairs, by bid_odds */
     double validation_nll; /* of the last complete epoch, all pairs, corrected; NAN before */
     double examples_per_second;
 };
 
 struct train_options {
     float learning_rate, weight_decay, dropout;
+    float bid_odds; /* how many times a bid weighs in the loss, see pass.h; p is that of the NLL */
     uint32_t batch; /* at most; few pairs take smaller ones, so that an epoch has enough steps */
     uint32_t epochs_max, patience; /* stop after so many epochs without a better validation NLL */
     uint32_t epochs_stop;          /* stop after so many in any case, on the learning rates of

@@ -9,6 +9,7 @@
 enum { REQUESTS = 12, DSPS = 5, PAIRS = 40, SLOTS = 9 };
 
 struct sample {
+    float bid_odds;
     struct network *n;
     uint32_t slots[REQUESTS * SLOTS];
     float numeric[REQUESTS * 3];
@@ -27,6 +28,7 @@ static void init_sample_of(struct sample *x, bool gated, uint64_t seed)
     struct network_shape shape = fixture_shape(features, DSPS, 7, 6);
     shape.gated = gated;
     x->n = fixture_network_of(&shape, seed);
+    x->bid_odds = seed % 3 == 0 ? 1 : 5;
     for (uint32_t i = 0; i < REQUESTS; i++)
         fixture_request(&x->n->shape, &g, x->slots + i * SLOTS, x->numeric + i * 3);
     for (uint32_t i = 0; i < PAIRS; i++) {
@@ -40,6 +42,8 @@ static void init_sample_of(struct sample *x, bool gated, uint64_t seed)
         examples_of(REQUESTS, x->slots, x->numeric, PAIRS, x->request, x->dsp, x->label, x->weight);
 }
 
+static const struct pass_terms undropped = {1, 0, 1}, dropping = {1, 0.3f, 1};
+
 static void init_sample(struct sample *x, uint64_t seed)
 {
     init_sample_of(x, true, seed);
@@ -52,7 +56,9 @@ static double reference_loss(const struct sample *x)
         uint32_t k = x->pairs[i];
         double logit = fixture_logit(x->n, x->slots + x->request[k] * SLOTS,
                                      x->numeric + x->request[k] * 3, x->dsp[k]);
-        sum += x->weight[k] * log1p(exp(x->label[k] ? -logit : logit));
+        logit += log((double)x->bid_odds);
+        sum += x->weight[k] * (x->label[k] ? x->bid_odds : 1) *
+               log1p(exp(x->label[k] ? -logit : logit));
     }
     return sum;
 }
@@ -141,14 +147,14 @@ static void test_gradients_equal_numeric_differences(void **state)
         struct gradient *g = gradient_create(x.n, PAIRS);
         struct pass *p = pass_create(x.n, PAIRS);
         struct prng random = {1};
-        float scale = 0.125f;
-        struct pass_loss loss = pass_run(p, x.n, &x.e, x.pairs, PAIRS, scale, 0, &random, g);
+        struct pass_terms terms = {0.125f, 0, x.bid_odds};
+        struct pass_loss loss = pass_run(p, x.n, &x.e, x.pairs, PAIRS, &terms, &random, g);
         double weight = 0;
         for (uint32_t i = 0; i < PAIRS; i++)
-            weight += x.weight[x.pairs[i]];
+            weight += x.weight[x.pairs[i]] * (x.label[x.pairs[i]] ? x.bid_odds : 1);
         assert_true(fabs(loss.nll - reference_loss(&x)) < 1e-4 * loss.nll);
         assert_true(fabs(loss.weight - weight) < 1e-9);
-        check_every_tensor(&x, g, scale);
+        check_every_tensor(&x, g, terms.scale);
         pass_destroy(p);
         gradient_destroy(g);
         network_destroy(x.n);
@@ -165,9 +171,10 @@ static void test_pass_runs_again(void **state)
     struct prng random = {1};
     float *first = malloc(x.n->dense_floats * sizeof(float)), geo[2][5];
     for (int round = 0; round < 2; round++) {
-        pass_run(p, x.n, &x.e, x.pairs + 20, 3, 1, 0, &random, g); /* another, smaller batch */
+        pass_run(p, x.n, &x.e, x.pairs + 20, 3, &undropped, &random,
+                 g); /* another, smaller batch */
         gradient_clear(g);
-        pass_run(p, x.n, &x.e, x.pairs, PAIRS, 1, 0, &random, g);
+        pass_run(p, x.n, &x.e, x.pairs, PAIRS, &undropped, &random, g);
         if (round == 0)
             memcpy(first, g->dense, x.n->dense_floats * sizeof(float));
         memcpy(geo[round], gradient_row(&g->tables[0], x.slots[0]), sizeof(geo[0]));
@@ -200,12 +207,12 @@ static void test_dropout_keeps_the_expected_activation(void **state)
     double mean[6] = {0}, plain[6];
     size_t at = (size_t)(n->output_weight - n->block) + 6, differs = 0;
     assert_int_equal(n->shape.hidden2, 6);
-    pass_run(p, n, &x.e, x.pairs, PAIRS, 1, 0, &random, g);
+    pass_run(p, n, &x.e, x.pairs, PAIRS, &undropped, &random, g);
     gradient_clear(g);
     for (int j = 0; j < 6; j++)
         plain[j] = g->dense[at + (size_t)j];
     for (int i = 0; i < DRAWS; i++) {
-        pass_run(p, n, &x.e, x.pairs, PAIRS, 1, 0.3f, &random, g);
+        pass_run(p, n, &x.e, x.pairs, PAIRS, &dropping, &random, g);
         gradient_clear(g);
         for (int j = 0; j < 6; j++)
             mean[j] += g->dense[at + (size_t)j] / DRAWS;

@@ -54,6 +54,9 @@ static void test_train_refuses(void **state)
     o.dropout = 1;
     expect_error(&s, &e, &none, &o, "dropout 1");
     train_options_default(&o);
+    o.bid_odds = 0;
+    expect_error(&s, &e, &none, &o, "bid odds 0");
+    train_options_default(&o);
     o.learning_rate = NAN;
     expect_error(&s, &e, &none, &o, "learning rate nan");
     train_options_default(&o);
@@ -199,7 +202,8 @@ static void test_train_learns_conjunctions(void **state)
 }
 
 /* Exploration sends 1 in 20 of one kind of request and logs the propensity: weighted by its
- * inverse, the learnt rate is the one of all requests, not of those sent. */
+ * inverse, the learnt rate is the one of all requests, not of those sent; whatever weight the loss
+ * gives a bid. */
 static void test_train_weights_undo_the_sampling(void **state)
 {
     enum { N = 40000 };
@@ -227,13 +231,16 @@ static void test_train_weights_undo_the_sampling(void **state)
     struct network *n;
     train_options_default(&o);
     o.epochs_max = 4;
-    assert_int_equal(train_network(&s, &e, &e, &o, &n, &r, NULL), 0);
-    float p;
-    e.n_pairs = 1;
-    score_all(n, &e, &p);
-    if (fabsf(p - 0.21f) > 0.03f)
-        fail_msg("p is %g, expected 0.21", p);
-    network_destroy(n);
+    for (o.bid_odds = 1; o.bid_odds < 10; o.bid_odds *= 6) {
+        float p;
+        assert_int_equal(train_network(&s, &e, &e, &o, &n, &r, NULL), 0);
+        e.n_pairs = 1;
+        score_all(n, &e, &p);
+        e.n_pairs = N;
+        if (fabsf(p - 0.21f) > 0.03f)
+            fail_msg("p is %g with bid odds %g, expected 0.21", p, o.bid_odds);
+        network_destroy(n);
+    }
     free(slots);
     free(request);
     free(dsp);
