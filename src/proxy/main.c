@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/blas.h"
 #include "model/kernel_override.h"
 #include "proxy/commands.h"
 
@@ -62,6 +63,8 @@ int main(int argc, char **argv)
         puts("bidsieve " BIDSIEVE_VERSION);
         return 0;
     }
+    if (strcmp(argv[1], "train") == 0 || strcmp(argv[1], "backtest") == 0)
+        blas_know_processor(argv);
     struct error err;
     if (kernel_override(getenv("BIDSIEVE_KERNEL"), &err) != 0)
         fprintf(stderr, "bidsieve %s: BIDSIEVE_KERNEL: %s\n", argv[1], err.text);

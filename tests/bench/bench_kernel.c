@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "model/blas.h"
 #include "model/kernel.h"
 #include "model/scorer.h"
 #include "prng.h"
@@ -312,8 +313,9 @@ static void print_peaks(void)
     printf("}");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    blas_know_processor(argv);
     openblas_set_num_threads(1);
     printf("{\"bench\":\"kernel\",\"features\":%d,\"dsps\":[8,16,32,64],", FEATURES);
     print_peaks();

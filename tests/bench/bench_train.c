@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "model/blas.h"
 #include "tests/model/synthetic.h"
 
 enum { DSPS = 16, REQUESTS = 20000, HIDDEN1 = 128, HIDDEN2 = 64 };
@@ -40,8 +41,9 @@ static double products_per_second(int batch, int inputs)
     return batch / best;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    blas_know_processor(argv);
     struct synthetic w;
     struct synthetic_examples train, validation;
     struct train_options o;

@@ -27,6 +27,17 @@ def test_help(t):
     assert t.run("--help", binary=LOAD).stdout.startswith("usage: bidsieve-load ")
 
 
+def test_training_knows_the_processor(t):
+    """OpenBLAS says which one it takes this for, each time it is loaded: the last word is what counts."""
+    def cores(**more):
+        told = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"} | {"OPENBLAS_VERBOSE": "2"} | more
+        r = subprocess.run([BIDSIEVE, "train", "--help"], env=told, capture_output=True, text=True, check=True, timeout=60)
+        return [line.split(":")[1].strip() for line in r.stderr.splitlines() if line.startswith("Core:")]
+    chosen = cores()
+    assert not chosen or "avx2" not in open("/proc/cpuinfo").read().split() or chosen[-1] != "Prescott", chosen
+    assert len(cores(OPENBLAS_CORETYPE="Prescott")) <= 1, "what the environment says stands"
+
+
 def test_wrong_usage_is_2(t):
     refused(t, 2, "nope", words=["nope", "--help"])
     for arguments, word in [
