@@ -7,7 +7,7 @@
 
 #include "model/kernel_int8.h"
 
-enum { ZMM_SHORTS = 32, ZMM_FLOATS = 16 };
+enum { ZMM_BYTES = 64, ZMM_SHORTS = 32, ZMM_FLOATS = 16 };
 
 static inline __m512i zmm_load(const void *from)
 {
@@ -92,22 +92,34 @@ static inline void zmm_power_of_sums(float *y, __m256i sums)
     _mm512_storeu_ps(y, zmm_power_of_two(_mm512_add_ps(_mm512_loadu_ps(y), octaves)));
 }
 
+/* Bytes of two rows, side by side, are added up in pairs: of each 16 units, low gets the first 8.
+ */
+static inline void zmm_add_two(__m512i *low, __m512i *high, __m512i a, __m512i b)
+{
+    const __m512i ones = _mm512_set1_epi8(1);
+    *low = _mm512_add_epi16(*low, _mm512_maddubs_epi16(ones, _mm512_unpacklo_epi8(a, b)));
+    *high = _mm512_add_epi16(*high, _mm512_maddubs_epi16(ones, _mm512_unpackhi_epi8(a, b)));
+}
+
 /* Likewise. */
 static inline void zmm_power_rows(float *restrict y, const int8_t *const *rows, size_t n_rows,
                                   size_t lines)
 {
     for (size_t from = 0; from < lines * KERNEL_LINE; from += KERNEL_LINE) {
         __m512i low = _mm512_setzero_si512(), high = _mm512_setzero_si512();
-        for (size_t r = 0; r < n_rows; r++) {
-            __m512i bytes = zmm_load(rows[r] + from);
-            low = _mm512_add_epi16(low, _mm512_cvtepi8_epi16(_mm512_castsi512_si256(bytes)));
-            high =
-                _mm512_add_epi16(high, _mm512_cvtepi8_epi16(_mm512_extracti64x4_epi64(bytes, 1)));
-        }
-        zmm_power_of_sums(y + from, _mm512_castsi512_si256(low));
-        zmm_power_of_sums(y + from + ZMM_FLOATS, _mm512_extracti64x4_epi64(low, 1));
-        zmm_power_of_sums(y + from + ZMM_SHORTS, _mm512_castsi512_si256(high));
-        zmm_power_of_sums(y + from + ZMM_SHORTS + ZMM_FLOATS, _mm512_extracti64x4_epi64(high, 1));
+        size_t r = 0;
+        for (; r + 2 <= n_rows; r += 2)
+            zmm_add_two(&low, &high, zmm_load(rows[r] + from), zmm_load(rows[r + 1] + from));
+        if (r < n_rows)
+            zmm_add_two(&low, &high, zmm_load(rows[r] + from), _mm512_setzero_si512());
+        const __m512i firsts = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+        const __m512i lasts = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+        __m512i first = _mm512_permutex2var_epi64(low, firsts, high);
+        __m512i last = _mm512_permutex2var_epi64(low, lasts, high);
+        zmm_power_of_sums(y + from, _mm512_castsi512_si256(first));
+        zmm_power_of_sums(y + from + ZMM_FLOATS, _mm512_extracti64x4_epi64(first, 1));
+        zmm_power_of_sums(y + from + ZMM_SHORTS, _mm512_castsi512_si256(last));
+        zmm_power_of_sums(y + from + ZMM_SHORTS + ZMM_FLOATS, _mm512_extracti64x4_epi64(last, 1));
     }
 }
 
