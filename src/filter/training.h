@@ -17,8 +17,8 @@ enum training_arch {
 };
 
 struct training_options {
-    struct train_options
-        train; /* epochs_max 0, the default: by how many pairs there are, 6 to 10 */
+    struct train_options train; /* epochs_max 0, the default: by how many pairs there are, 6 to 10;
+                                   bid_odds: what the arch has */
     enum training_arch arch;
     bool baseline; /* a linear model is trained and judged beside it, to compare; default true */
     uint32_t hidden1, hidden2;

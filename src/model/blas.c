@@ -1,3 +1,4 @@
+/* The variable is the only way in that all releases have; it is read when the library is loaded. */
 #include "model/blas.h"
 
 #include <cblas.h>
@@ -28,6 +29,10 @@ void blas_know_processor(char **argv)
     char path[PATH_MAX] = "";
     if (core == NULL || getenv(CORE_TYPE) != NULL)
         return;
-    if (readlink("/proc/self/exe", path, sizeof(path) - 1) > 0 && setenv(CORE_TYPE, core, 1) == 0)
-        execv(path, argv);
+    ssize_t length = readlink("/proc/self/exe", path, sizeof(path));
+    if (length <= 0 || (size_t)length >= sizeof(path) || setenv(CORE_TYPE, core, 1) != 0)
+        return;
+    path[length] = '\0';
+    execv(path, argv);
+    unsetenv(CORE_TYPE);
 }

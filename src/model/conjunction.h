@@ -59,8 +59,9 @@ int conjunctions_index(struct conjunctions *c);
 struct conjunction_options {
     uint32_t members;   /* fits from other starts, which together are the DSP's units; fewer where
                            DSPs x values are so many that they would take some GB */
-    uint32_t sweeps;    /* walks over all features */
-    uint32_t bids_many; /* of so many bids a DSP is fitted longer, and at a greater pace */
+    uint32_t sweeps;    /* over all features */
+    uint32_t bids_many; /* with so many bids a DSP gets twice the sweeps, at a greater pace, and
+                           the day in the last few alone */
     uint64_t seed;
     uint32_t threads; /* DSPs are fitted beside each other; what comes out does not depend on it */
     void (*progress)(void *ctx, uint32_t dsps_done, uint32_t dsps); /* may be NULL; from any thread,

@@ -33,6 +33,8 @@ enum { TARGETED_VALUES_MIN = 5, SWEEPS_BEFORE_TARGETING = 4 };
  * by chance before they are through: those stop early, and days help to tell them apart. */
 enum { LONGER = 2, SWEEPS_TO_SETTLE = 8, SWEEPS_WITH_DAYS = 6 };
 static const float PACE = 1.8f;
+/* No factor goes further at that pace. */
+static const float PACED_MIN = 1e-12f, PACED_MAX = 1e12f;
 /* How unlike each other the units begin: factors are between exp(-x) and exp(x). */
 static const double START_SPREAD = 0.85;
 /* Below it 1 - exp(-rate) has no digits left in a float, and is the rate. */
@@ -272,7 +274,7 @@ static void set_factors(struct fit *f, const struct fit_column *c)
             if (targeted[u])
                 now = f->answered[at + u];
             if (f->pace > 1)
-                now = before * powf(now / before, f->pace);
+                now = fminf(fmaxf(before * powf(now / before, f->pace), PACED_MIN), PACED_MAX);
             f->expected[at + u] = before;
             f->factor[at + u] = now;
         }
@@ -387,7 +389,7 @@ static void look_ahead(struct fit *f, float *outlook)
         return;
     const struct fit_column *day = &f->s->columns[f->s->n_columns - 1];
     forecast_units(f, day, forecast);
-    for (uint32_t i = 0; i < f->s->n_bids && outlook != NULL; i++)
+    for (uint32_t i = 0; i < f->s->n_bids; i++)
         outlook[i] = (float)outlook_of(f, i, day, forecast);
     for (uint32_t u = 0; u < f->width; u++)
         f->base[u] *= (float)forecast[u];

@@ -20,11 +20,11 @@ struct fit_column {
 };
 
 struct fit_sample {
-    const struct fit_column *columns; /* the day, if there is one, behind them */
+    const struct fit_column *columns; /* [n_columns]; the day, if there is one, is the last */
     uint32_t n_columns, n_rows, n_slots;
     uint32_t n, n_bids;   /* calls, the bids first */
     const uint32_t *rows; /* [n_slots][n] rows of the table; SLOT_EMPTY */
-    const float *weight;  /* [n] */
+    const float *weight;  /* [n] mostly 1 or more: a unit that answers for 0.1 of it is dead */
 };
 
 struct fitted {
@@ -33,8 +33,8 @@ struct fitted {
     float base[FIT_UNITS], bids[FIT_UNITS]; /* the rates; bids that each unit expects */
 };
 
-/* outlook: [n_bids], NULL without a day: see conjunctions_fit(). -1 without memory; out->factor is
- * to be freed, whether it succeeds or not. */
+/* outlook: [n_bids], see conjunctions_fit(); left as it is without a day. -1 without memory;
+ * out->factor is to be freed, whether it succeeds or not. */
 int fit_units(struct fitted *out, const struct fit_sample *s, const struct conjunction_options *o,
               struct prng *g, float *outlook);
 

@@ -1,5 +1,7 @@
-/* AVX-512 VNNI: vpdpbusd multiplies 16 outputs by 4 inputs and adds them to int32 sums, exactly.
- * 8 rows against up to 3 panels keep 24 sums of the 32 registers, as in kernel_avx512.c. */
+/* AVX-512 VNNI: vpdpbusd multiplies 16 outputs by 4 inputs and adds them to int32 sums, exactly. A
+ * small layer 2 goes row by row and passes over inputs that are zero, four at a time; a large one
+ * in blocks: 8 rows against up to 3 panels keep 24 sums of the 32 registers, as in kernel_avx512.c.
+ */
 #include "model/kernel_int8.h"
 
 #if defined(__x86_64__)
@@ -171,8 +173,8 @@ static void sparse_layers(const struct kernel_int8_layers *l, const uint8_t *h1,
 
 /* ---- */
 
-/* Where the weights stay in the first cache, to read them again for each row costs less than to
- * multiply by zeros. */
+/* Where the weights stay in the first cache (of 48 KB here), to read them again for each row costs
+ * less than to multiply by zeros. */
 static void vnni_layers(const struct kernel_int8_layers *l, const void *h1, size_t n,
                         float *restrict logit)
 {

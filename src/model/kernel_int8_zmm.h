@@ -7,7 +7,7 @@
 
 #include "model/kernel_int8.h"
 
-enum { ZMM_BYTES = 64, ZMM_SHORTS = 32, ZMM_FLOATS = 16 };
+enum { ZMM_SHORTS = 32, ZMM_FLOATS = 16 };
 
 static inline __m512i zmm_load(const void *from)
 {
@@ -101,7 +101,7 @@ static inline void zmm_add_two(__m512i *low, __m512i *high, __m512i a, __m512i b
     *high = _mm512_add_epi16(*high, _mm512_maddubs_epi16(ones, _mm512_unpackhi_epi8(a, b)));
 }
 
-/* Likewise. */
+/* A line of sums stays in registers while the rows pass by. */
 static inline void zmm_power_rows(float *restrict y, const int8_t *const *rows, size_t n_rows,
                                   size_t lines)
 {

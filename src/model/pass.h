@@ -21,7 +21,7 @@ struct pass *pass_create(const struct network *n, uint32_t batch);
 void pass_destroy(struct pass *p);
 
 struct pass_loss {
-    double nll, weight; /* sums: weight * nll, weight */
+    double nll, weight; /* sums: weight * nll, weight; both by bid_odds */
 };
 
 struct pass_terms {

@@ -12,11 +12,12 @@ static void show_training(void *ctx, const struct train_progress *p)
 {
     struct progress *progress = ctx;
     if (progress_due(progress))
-        progress_show(progress,
-                      "epoch %u of at most %u: %3.0f%%, train nll %.4f, validation nll %.4f, %.0fk "
-                      "examples/s",
-                      p->epoch, p->epochs_max, 100 * p->epoch_share, p->train_nll,
-                      p->validation_nll, p->examples_per_second / 1000);
+        progress_show(
+            progress,
+            "epoch %u of at most %u: %3.0f%%, train loss %.4f, validation nll %.4f, %.0fk "
+            "examples/s",
+            p->epoch, p->epochs_max, 100 * p->epoch_share, p->train_nll, p->validation_nll,
+            p->examples_per_second / 1000);
 }
 
 static void show_conjunctions(void *ctx, uint32_t done, uint32_t dsps)

@@ -188,7 +188,7 @@ struct flights {
     bool others_stay;        /* calls without a bid count for what they are */
 };
 
-static struct flights fit_flights(bool told)
+static struct flights fit_flights(bool told, uint32_t bids_many)
 {
     enum { DAY = 6000, DAYS = 7, REQUESTS = DAY * DAYS };
     static const uint32_t from[3] = {0, 0, 5}, to[3] = {DAYS, 4, DAYS};
@@ -221,6 +221,7 @@ static struct flights fit_flights(bool told)
                          .day = told ? day : NULL};
     struct conjunction_options o;
     conjunction_options_default(&o);
+    o.bids_many = bids_many;
     struct conjunctions *c = conjunctions_fit(&shape, &e, &o, outlook, NULL);
     assert_non_null(c);
     struct network n = {.shape = shape, .conjunctions = c};
@@ -252,9 +253,9 @@ static struct flights fit_flights(bool told)
     return found;
 }
 
-static void test_fit_looks_ahead(void **state)
+static void check_flights(uint32_t bids_many)
 {
-    struct flights blind = fit_flights(false), told = fit_flights(true);
+    struct flights blind = fit_flights(false, bids_many), told = fit_flights(true, bids_many);
     for (int v = 0; v < 3; v++)
         assert_true(blind.outlook[v] == 1);
     assert_true(fabs(blind.p[0] - 0.3) < 0.03 && blind.p[1] > 0.13 && blind.p[2] < 0.12);
@@ -265,6 +266,12 @@ static void test_fit_looks_ahead(void **state)
         fail_msg("outlook of a steady campaign %.3f, an ended one %.3f, a new one %.3f",
                  told.outlook[0], told.outlook[1], told.outlook[2]);
     assert_true(told.others_stay);
+}
+
+static void test_fit_looks_ahead(void **state)
+{
+    check_flights(UINT32_MAX);
+    check_flights(1);
 }
 
 static void assert_same(const struct conjunctions *a, const struct conjunctions *b)
@@ -287,7 +294,8 @@ static void test_fit_is_the_same_for_any_number_of_threads(void **state)
     synthetic_init(&w, 3, 4, 0, 8, 8, 5);
     synthetic_draw(&w, 3000, 6, &train);
     conjunction_options_default(&o);
-    o.sweeps = 3;
+    o.sweeps = 6;
+    o.bids_many = 1000;
     struct conjunctions *one = conjunctions_fit(&w.shape, &train.e, &o, NULL, NULL);
     o.threads = 3;
     struct conjunctions *three = conjunctions_fit(&w.shape, &train.e, &o, NULL, NULL);

@@ -268,6 +268,10 @@ static void test_layers_equal_the_contract(void **state)
                          rows % 17);
         for (uint32_t hidden2 = 16; hidden2 <= 192; hidden2 += 16)
             check_layers(kernels[k], 3, hidden2, 19, 1, 0);
+        for (uint32_t lines = 5; lines <= 9; lines += 4)
+            for (uint32_t hidden2 = 16; hidden2 <= 160; hidden2 += 48)
+                for (size_t rows = 1; rows <= ROWS_MAX; rows += 33)
+                    check_layers(kernels[k], lines, hidden2, rows, 3, 10);
     }
 }
 
