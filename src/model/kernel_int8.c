@@ -169,12 +169,10 @@ size_t kernel_int8_available(const struct kernel_int8 *out[KERNEL_INT8_MAX])
     return n;
 }
 
-/* Odd numbers of panels and rows on purpose: every variant's blocks and its remainders run; one
- * layer 2 that is large to it, and one that is small. */
+/* Odd numbers of panels and rows on purpose: every variant's blocks and its remainders run. */
 enum {
-    CHECK_LINES = 5,
-    CHECK_PANELS_LARGE = 7,
-    CHECK_PANELS_SMALL = 5,
+    CHECK_LINES = 3,
+    CHECK_OUTPUTS = 7 * KERNEL_INT8_PANEL,
     CHECK_ROOM = 2 * KERNEL_LINE, /* for outputs in blocks of any variant */
     CHECK_ROWS = 51,
     CHECK_UNITS = CHECK_LINES * KERNEL_LINE
@@ -191,7 +189,7 @@ struct check {
     _Alignas(64) uint8_t h1[CHECK_ROWS * CHECK_UNITS * 2];
 };
 
-static void fill_check(struct check *x)
+static void fill_check(const struct kernel_int8 *k, struct check *x)
 {
     struct prng g = {3};
     memset(x, 0, sizeof(*x));
@@ -206,24 +204,13 @@ static void fill_check(struct check *x)
         x->step[i] = (int8_t)((int)prng_below(&g, 256) - 128);
     }
     x->base[0] = x->gate[0] = INT16_MIN; /* the one product that leaves 16 bits */
-}
-
-static void run_layers(const struct kernel_int8 *k, struct check *x, uint32_t outputs)
-{
-    struct prng g = {outputs};
-    memset(x->weight, 0, sizeof(x->weight));
-    for (uint32_t j = 0; j < CHECK_ROOM; j++) {
-        bool there = j < outputs;
-        for (size_t i = 0; there && i < CHECK_UNITS; i++)
+    for (uint32_t j = 0; j < CHECK_OUTPUTS; j++) {
+        for (size_t i = 0; i < CHECK_UNITS; i++)
             x->weight[kernel_int8_at(k, CHECK_LINES, j, i)] =
                 (int8_t)((int)prng_below(&g, 255) - 127);
-        x->bias[j] = there ? (int32_t)prng_below(&g, 2000000) - 1000000 : 0;
-        x->output[j] = there ? (float)prng_unit(&g) - 0.5f : 0;
+        x->bias[j] = (int32_t)prng_below(&g, 2000000) - 1000000;
+        x->output[j] = (float)prng_unit(&g) - 0.5f;
     }
-    struct kernel_int8_layers l = {CHECK_LINES, kernel_int8_panels(k, outputs), x->weight, x->bias,
-                                   x->output};
-    k->layers(&l, x->h1, CHECK_ROWS, x->logit);
-    k->layers(&l, x->h1, 1, x->logit);
 }
 
 /* All of it, one on the other's result; each row of h1 from another base, with every gate. */
@@ -246,8 +233,11 @@ static void run_check(const struct kernel_int8 *k, struct check *x)
         else
             k->add_floats(x->base, x->x, CHECK_LINES);
     }
-    run_layers(k, x, CHECK_PANELS_LARGE * KERNEL_INT8_PANEL);
-    run_layers(k, x, CHECK_PANELS_SMALL * KERNEL_INT8_PANEL);
+    struct kernel_int8_layers l = {CHECK_LINES, kernel_int8_panels(k, CHECK_OUTPUTS), x->weight,
+                                   x->bias, x->output};
+    k->layers(&l, x->h1, CHECK_ROWS, x->logit);
+    for (size_t few = 1; few < 8; few++)
+        k->layers(&l, x->h1, few, x->logit);
 }
 
 bool kernel_int8_agrees(const struct kernel_int8 *k)
@@ -256,8 +246,8 @@ bool kernel_int8_agrees(const struct kernel_int8 *k)
     struct check *plain = aligned_alloc(64, (sizeof(struct check) + 63) / 64 * 64);
     bool agrees = false;
     if (mine != NULL && plain != NULL) {
-        fill_check(mine);
-        fill_check(plain);
+        fill_check(k, mine);
+        fill_check(&kernel_int8_c, plain);
         run_check(k, mine);
         run_check(&kernel_int8_c, plain);
         agrees = memcmp(mine->base, plain->base, sizeof(plain->base)) == 0 &&
