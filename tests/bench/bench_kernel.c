@@ -5,13 +5,18 @@
  * of_peak: the products of layer 2 over the time of the whole, as a share of what this machine does
  * in a loop of nothing but that kernel's instruction, all in registers; products with activations
  * that are zero count, done or not. About half of them are zero in these networks, of random
- * weights; in trained ones more. One JSON line. */
+ * weights; in trained ones more. One JSON line.
+ *
+ *   bench_kernel              networks of several sizes, as described
+ *   bench_kernel MODEL ROWS   a trained model, all of its DSPs, on what `bidsieve encode --model
+ *                             MODEL --out ROWS` wrote of a capture */
 #include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "filter/predictor.h"
 #include "model/blas.h"
 #include "model/kernel.h"
 #include "model/scorer.h"
@@ -313,9 +318,102 @@ static void print_peaks(void)
     printf("}");
 }
 
+/* ---- a trained model ---- */
+
+/* The data of an array that `encode` wrote, version 1.0 of the format. */
+static void *read_npy(const char *folder, const char *name, size_t *bytes)
+{
+    enum { HEAD = 10 };
+    char path[4096];
+    unsigned char head[HEAD];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    FILE *f = fopen(path, "rb");
+    if (f == NULL || fread(head, 1, HEAD, f) != HEAD) {
+        fprintf(stderr, "bench_kernel: %s cannot be read\n", path);
+        exit(1);
+    }
+    long from = HEAD + head[8] + 256 * head[9];
+    fseek(f, 0, SEEK_END);
+    *bytes = (size_t)(ftell(f) - from);
+    char *data = malloc(*bytes + 1);
+    fseek(f, from, SEEK_SET);
+    *bytes = fread(data, 1, *bytes, f);
+    fclose(f);
+    return data;
+}
+
+struct rows {
+    const uint32_t *slots;
+    const float *numeric;
+    uint32_t n, n_slots, n_numeric, n_dsps;
+};
+
+/* Takes the scorer. */
+static double measure_rows(struct scorer *s, const struct rows *rows)
+{
+    uint32_t *indices = malloc(rows->n_dsps * sizeof(*indices));
+    float *p = malloc(rows->n_dsps * sizeof(*p));
+    struct scorer_scratch *scratch = scorer_scratch_create(s);
+    double best = 1e30, begun = now_us();
+    for (uint32_t d = 0; d < rows->n_dsps; d++)
+        indices[d] = d;
+    for (int repeat = 0; repeat < REPEATS || now_us() - begun < 5 * BUDGET_US; repeat++) {
+        double start = now_us();
+        for (uint32_t i = 0; i < rows->n; i++)
+            scorer_score(s, scratch, rows->slots + (size_t)i * rows->n_slots,
+                         rows->numeric + (size_t)i * rows->n_numeric, indices, rows->n_dsps, p);
+        double us = (now_us() - start) / rows->n;
+        best = us < best ? us : best;
+    }
+    scorer_scratch_destroy(scratch);
+    scorer_destroy(s);
+    free(indices);
+    free(p);
+    return best;
+}
+
+static int bench_model(const char *model, const char *folder)
+{
+    struct error err;
+    struct network *n;
+    struct predictor *p = predictor_load_with_network(model, &n, &err);
+    if (p == NULL) {
+        fprintf(stderr, "bench_kernel: %s\n", err.text);
+        return 1;
+    }
+    size_t slot_bytes, numeric_bytes;
+    const struct kernel *kernels[4];
+    const struct kernel_int8 *whole[KERNEL_INT8_MAX];
+    size_t n_kernels = kernel_available(kernels), n_whole = kernel_int8_available(whole);
+    struct rows rows = {.slots = read_npy(folder, "slots.npy", &slot_bytes),
+                        .n_slots = network_shape_slots(&n->shape),
+                        .n_numeric = n->shape.n_numeric,
+                        .n_dsps = n->shape.n_dsps};
+    if (rows.n_numeric > 0)
+        rows.numeric = read_npy(folder, "numeric.npy", &numeric_bytes);
+    rows.n = (uint32_t)(slot_bytes / sizeof(uint32_t) / rows.n_slots);
+    printf("{\"bench\":\"kernel\",\"requests\":%u,\"dsps\":%u,\"us\":{", rows.n, rows.n_dsps);
+    for (size_t k = 0; k < n_kernels; k++)
+        printf("%s\"%s\":%.2f", k > 0 ? "," : "", kernels[k]->name,
+               measure_rows(scorer_create_with(n, kernels[k], &err), &rows));
+    for (size_t k = 0; k < n_whole; k++) {
+        struct scorer *s = scorer_create_int8(n, whole[k], &err);
+        if (s != NULL) /* not every network bears them */
+            printf(",\"%s\":%.2f", whole[k]->name, measure_rows(s, &rows));
+    }
+    printf("}}\n");
+    network_destroy(n);
+    predictor_destroy(p);
+    free((void *)rows.slots);
+    free((void *)rows.numeric);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     blas_know_processor(argv);
+    if (argc == 3)
+        return bench_model(argv[1], argv[2]);
     openblas_set_num_threads(1);
     printf("{\"bench\":\"kernel\",\"features\":%d,\"dsps\":[8,16,32,64],", FEATURES);
     print_peaks();
