@@ -268,19 +268,25 @@ static const struct recall_curve *curve_in_force(const struct predictor *p, uint
 
 /* A curve's 0 means that nothing is proven at this target: a score is never 0, so that a threshold
  * of 0 would send everything anyway. */
+static float threshold_of(const struct predictor *p, uint32_t dsp, enum recall_of of,
+                          double recall_target, double recall)
+{
+    const struct recall_curve *curve = curve_in_force(p, dsp, of);
+    float threshold = curve != NULL ? recall_curve_threshold(curve, recall_target, recall) : 0;
+    return threshold > 0 ? threshold : NAN;
+}
+
 float predictor_threshold_bare(const struct predictor *p, uint32_t dsp, double recall_target,
                                enum recall_of of)
 {
-    const struct recall_curve *curve = curve_in_force(p, dsp, of);
-    float threshold = curve != NULL ? recall_curve_threshold(curve, recall_target) : 0;
-    return threshold > 0 ? threshold : NAN;
+    return threshold_of(p, dsp, of, recall_target, recall_target);
 }
 
 float predictor_threshold_of(const struct predictor *p, uint32_t dsp, double recall_target,
                              enum recall_of of)
 {
-    return predictor_threshold_bare(p, dsp,
-                                    recall_with_margin(recall_target, p->info.recall_margin), of);
+    double once = recall_with_margin(recall_target, p->info.recall_margin);
+    return threshold_of(p, dsp, of, once, recall_with_margin(once, p->info.recall_margin));
 }
 
 float predictor_threshold(const struct predictor *p, uint32_t dsp, double recall_target)

@@ -244,11 +244,12 @@ double recall_with_margin(double target, double margin)
     return target + fmin(margin, (1 - target) / 2);
 }
 
-float recall_curve_threshold(const struct recall_curve *c, double recall_target)
+float recall_curve_threshold(const struct recall_curve *c, double recall_target, double recall)
 {
-    float target = (float)recall_target; /* as the points are: 0.95 is not above itself */
+    float target = (float)recall_target, measured = (float)recall; /* as the points are: 0.95 is
+                                                                      not above itself */
     for (uint32_t i = c->n; i-- > 0;)
-        if (c->points[i].recall_low >= target)
+        if (c->points[i].recall_low >= target && c->points[i].recall >= measured)
             return c->points[i].threshold;
     return 0;
 }

@@ -49,12 +49,14 @@ int recall_curve_build(struct recall_curve *c, const float *p, const uint8_t *la
 int recall_curve_build_with(struct recall_curve *c, const struct scored_pairs *pairs,
                             double confidence, struct error *err);
 
-/* The highest threshold whose recall_low >= recall_target; 0 (send everything) when the counts
- * cannot prove it. */
-float recall_curve_threshold(const struct recall_curve *c, double recall_target);
+/* The highest threshold whose recall_low >= recall_target and whose measured recall is at least
+ * `recall`; 0 (send everything) when the counts cannot prove it. */
+float recall_curve_threshold(const struct recall_curve *c, double recall_target, double recall);
 
 /* The recall to look up where `target` is asked for: a margin for what a later day loses beyond
- * chance, but at most half of what the target leaves to lose. */
+ * chance, but at most half of what the target leaves to lose. The bound of a curve has it once, the
+ * recall that was measured twice: of few bids the bound is far below what was measured, and leaves
+ * room for change besides chance; of many it leaves none. */
 double recall_with_margin(double target, double margin);
 #define RECALL_MARGIN 0.005
 

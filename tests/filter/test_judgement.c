@@ -86,7 +86,7 @@ static void test_thresholds_stand_between_scores(void **state)
     for (int i = 0; i < 3000; i++)
         judgement_add(j, 0, scores[i % 3], i % 3 == 0 && i % 9 < 3, 1, 0);
     assert_int_equal(judgement_curves(j, RECALL_OF_BIDS, 0.7, &curve, &err), 0);
-    float threshold = recall_curve_threshold(curve, 0.97);
+    float threshold = recall_curve_threshold(curve, 0.97, 0);
     assert_true(threshold > 0.1f * 1.3f && threshold < 0.3f / 1.3f);
     for (uint32_t i = 0; i < curve->n; i++)
         assert_true(curve->points[i].threshold > 0);

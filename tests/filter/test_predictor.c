@@ -39,7 +39,7 @@ static int set_up(void **state)
     if (p == NULL)
         fail_msg("%s", err.text);
     score_three(p, s.scores);
-    s.threshold = recall_curve_threshold(predictor_curve(p, 0), 0.9);
+    s.threshold = recall_curve_threshold(predictor_curve(p, 0), 0.9, 0);
     predictor_destroy(p);
     *state = &s;
     return 0;
@@ -76,7 +76,7 @@ static bool refused_or_same(const struct shared *s, const char *data, size_t siz
     score_three(p, scores);
     bool same = predictor_info(p)->n_dsps == 3 && memcmp(scores, s->scores, sizeof(scores)) == 0 &&
                 predictor_curve(p, 0) != NULL &&
-                recall_curve_threshold(predictor_curve(p, 0), 0.9) == s->threshold;
+                recall_curve_threshold(predictor_curve(p, 0), 0.9, 0) == s->threshold;
     predictor_destroy(p);
     return same;
 }

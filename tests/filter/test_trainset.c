@@ -61,7 +61,7 @@ static void test_train_learns(void **state)
     assert_non_null(curve);
     assert_true(curve->auc > 0.9);
     assert_int_equal(curve->pairs, info->validation_pairs / 3);
-    float threshold = recall_curve_threshold(curve, 0.9);
+    float threshold = recall_curve_threshold(curve, 0.9, 0);
     assert_true(threshold > 0.01f);
 
     char *description = predictor_describe(p);

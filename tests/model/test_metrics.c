@@ -47,7 +47,7 @@ static void test_curve_without_one_side(void **state)
     assert_int_equal(c.n, 0);
     assert_true(isnan(c.auc) && isnan(c.calibration));
     NEAR(c.nll, (-log(0.75) - 3 * log(0.5)) / 4, 1e-6);
-    assert_true(recall_curve_threshold(&c, 0.5) == 0);
+    assert_true(recall_curve_threshold(&c, 0.5, 0) == 0);
     assert_int_equal(recall_curve_build(&c, p, all, weight, 2, NULL), 0);
     assert_int_equal(c.n, 2);
     assert_true(isnan(c.auc) && c.points[0].withheld == 0 && c.points[0].threshold == 0.25f);
@@ -85,12 +85,14 @@ static void test_threshold(void **state)
                                         {0.2f, 0.99f, 0.975f, 1, 0.5f},
                                         {0.3f, 0.97f, 0.94f, 0.99f, 0.7f}}};
     static const struct {
-        double target;
+        double target, recall;
         float threshold;
-    } cases[] = {{0.5, 0.3f},  {0.93, 0.3f}, {0.95, 0.2f}, {0.97, 0.2f},
-                 {0.98, 0.1f}, {0.995, 0},   {1, 0}};
+    } cases[] = {{0.5, 0, 0.3f},     {0.93, 0, 0.3f},     {0.95, 0, 0.2f},   {0.97, 0, 0.2f},
+                 {0.98, 0, 0.1f},    {0.995, 0, 0},       {1, 0, 0},         {0.93, 0.97, 0.3f},
+                 {0.93, 0.98, 0.2f}, {0.93, 0.995, 0.1f}, {0.95, 0.99, 0.2f}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-        assert_true(recall_curve_threshold(&c, cases[i].target) == cases[i].threshold);
+        assert_true(recall_curve_threshold(&c, cases[i].target, cases[i].recall) ==
+                    cases[i].threshold);
 }
 
 /* A log of a filter with 1% exploration: what scores high was always sent, the rest one in a
@@ -112,14 +114,14 @@ static void test_explored_calls_weigh_in_the_bound(void **state)
     assert_true(c.points[0].threshold == 0.5f && c.points[0].recall == 1);
     /* 1000 bids, each lost one seen with a chance of 1%: as good as 10 bids */
     NEAR(c.points[0].recall_low, pow(0.3, 1.0 / 10), 1e-5);
-    assert_true(recall_curve_threshold(&c, 0.97) == 0);
+    assert_true(recall_curve_threshold(&c, 0.97, 0) == 0);
 
     /* the same calls without a filter prove it */
     for (int i = SENT; i < SENT + EXPLORED; i++)
         weight[i] = 1;
     assert_int_equal(recall_curve_build(&c, p, label, weight, SENT + EXPLORED, NULL), 0);
     NEAR(c.points[0].recall_low, pow(0.3, 1.0 / 1000), 1e-5);
-    assert_true(recall_curve_threshold(&c, 0.97) >= 0.5f);
+    assert_true(recall_curve_threshold(&c, 0.97, 0) >= 0.5f);
 }
 
 /* At 95% confidence, 95 of 100 lower bounds from thinned logs must hold in the log that they are
@@ -153,7 +155,7 @@ static void test_bounds_hold_for_thinned_logs(void **state)
             }
             const struct scored_pairs seen = {n, p_seen, label_seen, weight, NULL};
             assert_int_equal(recall_curve_build_with(&c, &seen, 0.95, NULL), 0);
-            float threshold = recall_curve_threshold(&c, 0.97);
+            float threshold = recall_curve_threshold(&c, 0.97, 0);
             kept = 0;
             for (int i = 0; i < N; i++)
                 kept += label[i] && p[i] >= threshold;
@@ -179,12 +181,12 @@ static void test_threshold_needs_counts(void **state)
         label[i] = 1;
     }
     assert_int_equal(recall_curve_build(&c, p, label, weight, N, NULL), 0);
-    assert_true(recall_curve_threshold(&c, 0.97) == 0.25f);
+    assert_true(recall_curve_threshold(&c, 0.97, 0) == 0.25f);
     assert_int_equal(recall_curve_build(&c, p, label, weight, N - 1, NULL), 0);
-    assert_true(recall_curve_threshold(&c, 0.97) == 0);
+    assert_true(recall_curve_threshold(&c, 0.97, 0) == 0);
     weight[0] = 400; /* one heavy bid: an effective size near 1 */
     assert_int_equal(recall_curve_build(&c, p, label, weight, N, NULL), 0);
-    assert_true(recall_curve_threshold(&c, 0.97) == 0);
+    assert_true(recall_curve_threshold(&c, 0.97, 0) == 0);
 }
 
 /* The recall of value: a dear bid far down keeps the threshold down, and as few bids as there are
