@@ -122,16 +122,17 @@ INLINED const float *change_of(const struct fit *f, const struct fit_column *c, 
     return room;
 }
 
-/* Adds a call's rates, `each` times, to its values' rows of a table: each value answers for its
- * share of the mean. */
-INLINED void add_call(const struct fit *f, const struct fit_column *c, bool single, uint32_t i,
-                      float each, float *table)
+/* Adds a call's rates to its values' rows: each value answers for its share of the mean. */
+INLINED void add_call(const struct fit *f, const struct fit_column *c, bool single, uint32_t i)
 {
     const uint32_t *row = f->s->rows + (size_t)c->at * f->s->n + i, width = f->width;
     const float *rate = f->rate + (size_t)i * width;
-    float share[UNITS];
+    float share[UNITS], weight = f->s->weight[i];
+    bool bid = i < f->s->n_bids;
     if (single) {
-        add_times(table + (size_t)*row * width, rate, each, width);
+        add_times(f->expected + (size_t)*row * width, rate, weight, width);
+        if (bid)
+            add_times(f->answered + (size_t)*row * width, rate, f->found[i], width);
         return;
     }
     clear(share, width);
@@ -143,10 +144,12 @@ INLINED void add_call(const struct fit *f, const struct fit_column *c, bool sing
     for (uint32_t k = 0; k < c->slots; k++, row += f->s->n) {
         if (*row == SLOT_EMPTY)
             continue;
-        const float *factor = f->factor + (size_t)*row * width;
-        float *to = table + (size_t)*row * width;
-        for (uint32_t u = 0; u < width; u += LANES)
-            LANES_OF(to, u) += LANES_OF(share, u) * LANES_OF(factor, u) * each;
+        for (size_t u = 0, at = (size_t)*row * width; u < width; u += LANES, at += LANES) {
+            lanes own = LANES_OF(share, u) * LANES_OF(f->factor, at);
+            LANES_OF(f->expected, at) += own * weight;
+            if (bid)
+                LANES_OF(f->answered, at) += own * f->found[i];
+        }
     }
 }
 
@@ -169,19 +172,19 @@ INLINED void find_bid(const struct fit *f, uint32_t i)
 INLINED void walk_calls(const struct fit *of, const struct fit_column *done, bool done_single,
                         const struct fit_column *next, bool next_single)
 {
-    const struct fit here = *of, *f = &here;
+    const struct fit_sample sample = *of->s;
+    struct fit here = *of;
+    const struct fit *f = &here;
+    here.s = &sample;
     float room[UNITS];
     for (uint32_t i = 0; i < f->s->n; i++) {
         if (done != NULL)
             multiply(f->rate + (size_t)i * f->width, change_of(f, done, done_single, i, room),
                      f->width);
+        if (i < f->s->n_bids)
+            find_bid(f, i);
         if (next != NULL)
-            add_call(f, next, next_single, i, f->s->weight[i], f->expected);
-        if (i >= f->s->n_bids)
-            continue;
-        find_bid(f, i);
-        if (next != NULL)
-            add_call(f, next, next_single, i, f->found[i], f->answered);
+            add_call(f, next, next_single, i);
     }
 }
 

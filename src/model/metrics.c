@@ -246,8 +246,8 @@ double recall_with_margin(double target, double margin)
 
 float recall_curve_threshold(const struct recall_curve *c, double recall_target, double recall)
 {
-    float target = (float)recall_target, measured = (float)recall; /* as the points are: 0.95 is
-                                                                      not above itself */
+    /* As the points are: 0.95 is not above itself. */
+    float target = (float)recall_target, measured = (float)recall;
     for (uint32_t i = c->n; i-- > 0;)
         if (c->points[i].recall_low >= target && c->points[i].recall >= measured)
             return c->points[i].threshold;
